@@ -1,0 +1,43 @@
+# Everything runs in .venv, which any target sets up first. A new folder under plugins/ is picked up by itself.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DISTS := core $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
+DEMO := runs/demo
+KINDS := image molecules
+
+.PHONY: install demo test check bench clean
+.DEFAULT_GOAL := install
+
+install: $(STAMP)
+
+# One resolver run for all; a plugin's extra "all" is what its tests and the demo use.
+$(STAMP): pyproject.toml $(addsuffix /pyproject.toml,$(DISTS))
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --group test --group check -e ./core $(foreach dist,$(filter-out core,$(DISTS)),-e "./$(dist)[all]")
+	touch $@
+
+# Train, sample and judge one small model of each kind: at most ten minutes on two cores. Go on after Ctrl-C: make demo.
+demo: $(STAMP)
+	set -e; for kind in $(KINDS); do \
+	  $(BIN)/unnoise train experiment=$$kind/demo run=$(DEMO)/$$kind resume=true; \
+	  $(BIN)/unnoise sample run=$(DEMO)/$$kind n=64 seed=0 out=$(DEMO)/$$kind/samples; \
+	  $(BIN)/unnoise eval run=$(DEMO)/$$kind out=$(DEMO)/$$kind/eval; \
+	done
+	@echo; echo "Look at:"; for kind in $(KINDS); do echo "  $(DEMO)/$$kind/samples/preview.png"; done
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist

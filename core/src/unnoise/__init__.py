@@ -1,0 +1,44 @@
+"""One diffusion engine for any kind of data. ``import unnoise`` is cheap: torch is imported when a name needs it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from unnoise._version import __version__
+from unnoise.plugins import API_VERSION, Finding, Modality, Spec, hookimpl
+
+_LAZY: dict[str, str] = {
+    "schedules": "unnoise.schedules",
+    "testing": "unnoise.testing",
+    "nn": "unnoise.nn",
+    "plan": "unnoise.sampling:plan",
+    "prior": "unnoise.sampling:prior",
+    "sample": "unnoise.sampling:sample",
+    "samplers": "unnoise.sampling:samplers",
+    "Plan": "unnoise.sampling:Plan",
+    "load": "unnoise.runs:load",
+    "Layout": "unnoise.layout:Layout",
+    "Part": "unnoise.layout:Part",
+    "State": "unnoise.state:State",
+    "Prediction": "unnoise.prediction:Prediction",
+    "CFG": "unnoise.guidance:CFG",
+}
+"""Public name -> ``"module"`` or ``"module:attribute"``."""
+
+__all__ = ["API_VERSION", "Finding", "Modality", "Spec", "__version__", "hookimpl", *_LAZY]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'unnoise' has no attribute {name!r}")
+    module, _, attribute = _LAZY[name].partition(":")
+    value = import_module(module)
+    if attribute:
+        value = getattr(value, attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,152 @@
+"""The verbs that only look: ``plugins``, ``list`` and ``check``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from unnoise.errors import UserError, did_you_mean
+from unnoise.plugins import get_registry
+from unnoise.plugins.discovery import PluginState
+from unnoise.plugins.hookspecs import REGISTRATION_HOOKS
+from unnoise.plugins.specs import Kind
+
+PLURALS: dict[str, Kind] = {hook.removeprefix("unnoise_"): kind for hook, kind in REGISTRATION_HOOKS.items()}
+"""``"denoisers"`` -> ``"denoiser"``."""
+
+
+def table(rows: Iterable[Sequence[str]], indent: str = "") -> str:
+    """Rows as aligned columns; the last column is not padded."""
+    lines = [list(row) for row in rows]
+    if not lines:
+        return ""
+    widths = [max(len(row[i]) for row in lines) for i in range(len(lines[0]) - 1)]
+    return "\n".join(
+        (indent + "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]])).rstrip()
+        for row in lines
+    )
+
+
+def plugins(words: list[str]) -> int:
+    """unnoise plugins [--json] [--verbose]
+
+    What is installed and whether it is healthy: name, distribution, API, what it registers, time its import took.
+    Exits with 1 if a plugin is broken or two claim one name. UNNOISE_PLUGINS=a,b restricts every command to these.
+    """
+    known = ("--json", "--verbose")
+    for word in words:
+        if word not in known:
+            raise UserError(f"plugins takes no {word!r}.{did_you_mean(word, known)}", f"it takes: {', '.join(known)}")
+    registry = get_registry()
+    conflicts = [*registry.conflicts(), *_duplicate_configs()]
+    if "--json" in words:
+        print(json.dumps({"plugins": [_facts(state) for state in registry.plugins], "conflicts": conflicts}, indent=2))
+    else:
+        _print_plugins(registry.plugins, conflicts, verbose="--verbose" in words)
+    return 0 if not conflicts and all(state.ok for state in registry.plugins) else 1
+
+
+def _facts(state: PluginState) -> dict[str, Any]:
+    return {
+        "name": state.name,
+        "dist": state.dist,
+        "version": state.version,
+        "module": state.ref,
+        "api": state.api,
+        "ok": state.ok,
+        "error": state.error,
+        "fix": state.fix,
+        "warnings": state.warnings,
+        "load_ms": round(state.load_ms, 1),
+        "registers": [{"kind": kind, "name": spec.name, "modality": spec.modality} for kind, spec in state.specs],
+    }
+
+
+def _print_plugins(states: Sequence[PluginState], conflicts: Sequence[str], verbose: bool) -> None:
+    if not states:
+        print("no plugins installed; try: pip install unnoise-image")
+    rows = []
+    for state in states:
+        api = ".".join(map(str, state.api)) if state.api else "?"
+        counts = Counter(kind for kind, _ in state.specs)
+        brings = ", ".join(f"{n} {_plural(kind, n)}" for kind, n in counts.items())
+        health = "ok" if state.ok else "BROKEN"
+        rows.append((health, state.name, str(state), f"API {api}", f"{state.load_ms:.0f} ms", brings))
+    print(table(rows))
+    for state in states:
+        if not state.ok:
+            print(f"\n{state.name}: {state.error}\n  fix: {state.fix}")
+            if verbose and state.trace:
+                print("  " + state.trace.rstrip().replace("\n", "\n  "))
+        for warning in state.warnings:
+            print(f"\n{state.name}: {warning}")
+        if verbose and state.ok:
+            print(f"\n{state.name} ({state.ref}):")
+            print(table([(kind, spec.name, spec.summary) for kind, spec in state.specs], "  "))
+    for message in conflicts:
+        print(f"\n{message}")
+
+
+def _plural(kind: Kind, count: int) -> str:
+    return kind if count == 1 else next(plural for plural, k in PLURALS.items() if k == kind)
+
+
+def _duplicate_configs() -> list[str]:
+    from unnoise.cli.sources import duplicates
+
+    return [
+        f"config {path!r} comes from {' and '.join(providers)}; the first one counts"
+        for path, providers in duplicates().items()
+    ]
+
+
+def listing(words: list[str]) -> int:
+    """unnoise list [KIND]
+
+    What is registered: modalities, representations, codecs, denoisers, datasets, conditions, metrics, processes,
+    schedules, samplers, guidances, experiments. Without a kind: all names.
+    """
+    registry = get_registry()
+    if not words:
+        for plural, kind in PLURALS.items():
+            print(f"{plural:16}{', '.join(registry.names(kind)) or '-'}")
+        print(f"{'experiments':16}{', '.join(_experiments()) or '-'}")
+        return 0
+    asked = words[0] if words[0].endswith("s") or words[0] in PLURALS else f"{words[0]}s"
+    if asked == "experiments":
+        print("\n".join(_experiments()))
+        return 0
+    if asked not in PLURALS or len(words) > 1:
+        known = [*PLURALS, "experiments"]
+        raise UserError(f"no kind {' '.join(words)!r}.{did_you_mean(asked, known)}", f"there are: {', '.join(known)}")
+    claims = registry.specs(PLURALS[asked])
+    print(table((spec.name, spec.modality, str(state), spec.summary) for state, spec in claims))
+    return 0
+
+
+def _experiments() -> list[str]:
+    from unnoise.cli.sources import options
+
+    return options("experiment")
+
+
+def check(words: list[str]) -> int:
+    """unnoise check NAME [key=value ...]
+
+    Holds a modality to the contracts that the engine relies on: round trip, layout, statistics, padding, seeds, masks,
+    a tiny overfit, save and load, files and preview. Overrides are those of `unnoise train`. Exits with 1 if a check
+    fails.
+    """
+    registry = get_registry()
+    if not words or "=" in words[0]:
+        raise UserError("check needs the name of a modality", f"available: {', '.join(registry.names('modality'))}")
+    registry.modality(words[0])
+    from unnoise.testing.checks import run_checks
+
+    results = run_checks(words[0], words=words[1:])
+    print(table((result.status, result.name, f"{result.seconds:.1f} s", result.detail) for result in results))
+    counts = Counter(result.status for result in results)
+    print(f"\n{words[0]}: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
+    return 0 if all(result.ok for result in results) else 1

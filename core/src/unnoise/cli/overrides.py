@@ -1,0 +1,152 @@
+"""The words after a verb: checked against the schema and spelled as Hydra wants them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from unnoise import schema
+from unnoise.cli.sources import modality_of, options
+from unnoise.errors import UserError, did_you_mean, nearest
+from unnoise.plugins import get_registry
+
+SCHEMAS: dict[str, type] = {
+    "train": schema.RunConfig,
+    "sample": schema.SampleRequest,
+    "eval": schema.EvalRequest,
+}
+"""Verb -> the dataclass of its keys."""
+COMPONENT_GROUPS = ("data", "representation", "codec", "denoiser")
+"""Config groups whose options are named ``<modality>/<option>``; the modality may be left out on the command line."""
+GROUPS = ("modality", "experiment", *COMPONENT_GROUPS)
+STAR = re.compile(r"\+*([\w.]+)\.\*\.([\w.]+)=(.*)")
+"""``process.*.schedule.name=flow``: a key below "every part"."""
+
+
+def keys_of(node: type, prefix: str = "") -> Iterator[tuple[str, bool]]:
+    """Every key of a schema, dotted, and whether anything may stand below it."""
+    hints = get_type_hints(node)
+    for field in fields(node):
+        hint = hints[field.name]
+        if is_dataclass(hint):
+            yield f"{prefix}{field.name}", False
+            yield from keys_of(hint, f"{prefix}{field.name}.")  # type: ignore[arg-type]
+        else:
+            yield f"{prefix}{field.name}", hint is Any or "dict" in str(hint)
+
+
+def _names(node: Any, prefix: str = "") -> Iterator[str]:
+    """Every key that a schema's defaults show, dotted; for suggestions."""
+    entries = node.items() if isinstance(node, dict) else [(f.name, getattr(node, f.name)) for f in fields(node)]
+    for name, value in entries:
+        yield prefix + name
+        if is_dataclass(value) or isinstance(value, dict):
+            yield from _names(value, f"{prefix}{name}.")
+
+
+def prepare(verb: str, words: Sequence[str]) -> list[str]:
+    """The words after a verb as Hydra is to see them.
+
+    Flags pass untouched. An option of a component group may leave out its modality; an option of a component
+    (``denoiser.heads=8``) needs no ``+``, as the signature of the registered class decides later whether it exists;
+    any other key must be in the schema, with or without ``+``.
+
+    Raises:
+        UserError: for a key or an option that nothing would read, naming the nearest right one.
+    """
+    overrides = [word if word.startswith("-") or "=" not in word else parsed(word) for word in words]
+    modality = _chosen_modality([entry for entry in overrides if isinstance(entry, Override)])
+    return [prepared(verb, entry, modality) if isinstance(entry, Override) else entry for entry in overrides]
+
+
+def parsed(word: str) -> Override:
+    """One override. ``process.*.key=value`` is spelled as a mapping, since Hydra's keys know no star."""
+    match = STAR.fullmatch(word)
+    if match:
+        head, tail, values = match[1], match[2].split("."), match[3].split(",")
+        opening, closing = "{*:" + "".join("{" + key + ":" for key in tail), "}" * (len(tail) + 1)
+        word = f"++{head}=" + ",".join(opening + value + closing for value in values)
+    try:
+        return OverridesParser.create().parse_override(word)
+    except HydraException as error:
+        raise UserError(
+            f"cannot read {word!r}: {str(error).splitlines()[0]}", "write key=value; quote the whole word in the shell"
+        ) from error
+
+
+def _values(override: Override) -> list[str]:
+    """The text of an override's value, or of each value of a sweep."""
+    if override.is_sweep_override():
+        return [str(value) for value in override.sweep_string_iterator()]
+    return [override.get_value_string()]
+
+
+def _chosen_modality(overrides: Sequence[Override]) -> str | None:
+    chosen = {override.key_or_group: _values(override) for override in overrides}
+    if "modality" in chosen:
+        return chosen["modality"][0] if len(chosen["modality"]) == 1 else None
+    if "experiment" in chosen:
+        found = {modality_of(experiment) for experiment in chosen["experiment"]}
+        return found.pop() if len(found) == 1 else None
+    return None
+
+
+def prepared(verb: str, override: Override, modality: str | None) -> str:
+    """One override as Hydra is to see it; see :func:`prepare`."""
+    key, word = override.key_or_group, override.input_line or ""
+    if key.split("/")[0].split(".")[0] == "hydra" or override.is_delete():
+        return word
+    if verb == "train" and key in GROUPS:
+        return _group_choice(override, modality)
+    keys = dict(keys_of(SCHEMAS[verb]))
+    if keys.get(key) or any(is_open and key.startswith(f"{k}.") for k, is_open in keys.items()):
+        return "++" + word.lstrip("+")  # merged into what is there
+    if key in keys:
+        return word.lstrip("+")
+    raise unknown_key(verb, key, modality, added=override.is_add() or override.is_force_add())
+
+
+def _group_choice(override: Override, modality: str | None) -> str:
+    group = override.key_or_group
+    known = options(group)
+    chosen = []
+    for value in _values(override):
+        if group == "codec" and value not in known and Path(value).is_dir():
+            return f"++codec.run={value}"
+        full = value if value in known or modality is None else f"{modality}/{value}"
+        if group == "modality":
+            get_registry().modality(value)
+        elif full not in known and value != "null":
+            near = [
+                name.removeprefix(f"{modality}/") for name in known if modality is None or name.startswith(modality)
+            ]
+            raise UserError(
+                f"no {group} named {value!r}.{did_you_mean(value, near)}", f"available: {', '.join(near) or 'none'}"
+            )
+        chosen.append(value if value == "null" else full)
+    return f"{group}={','.join(chosen)}"
+
+
+def keys_hint(verb: str, modality: str | None = None) -> str:
+    """How to see all keys."""
+    scope = f"modality={modality or 'NAME'} " if verb == "train" else ""
+    return f"all keys: unnoise {verb} {scope}--cfg job"
+
+
+def unknown_key(verb: str, key: str, modality: str | None = None, added: bool = False) -> UserError:
+    """The answer to a key that nothing reads."""
+    keys = list(_names(SCHEMAS[verb]()))
+    below = [name for name in keys if name.endswith(f".{key}")]
+    close = below[0] if below else nearest(key, keys)
+    hint = f" Did you mean {close!r}?" if close else ""
+    if added:
+        own = "own values go under 'extra.'" if "extra" in keys else keys_hint(verb, modality)
+        return UserError(f"config key {key!r} (added with +) is not read by anything.{hint}", own)
+    return UserError(f"no config key {key!r}.{hint}", keys_hint(verb, modality))

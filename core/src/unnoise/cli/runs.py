@@ -1,0 +1,223 @@
+"""The verbs that compute: ``train``, ``sample`` and ``eval``."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+from unnoise.cli.compose import compose, run_hydra, saved_config
+from unnoise.cli.main import report
+from unnoise.errors import UserError
+from unnoise.plugins import get_registry
+from unnoise.plugins.registry import warn_skipped
+from unnoise.plugins.specs import load_ref
+from unnoise.schema import EvalRequest, RunConfig, SampleRequest
+
+if TYPE_CHECKING:
+    from unnoise.contracts import Score
+    from unnoise.runs import Model
+
+
+def train(words: list[str]) -> int:
+    """unnoise train [modality=NAME | experiment=NAME] [key=value ...]
+
+    Trains a model and writes a run folder: config, manifest, checkpoints, metrics, previews.
+
+      experiment=image/demo      a named experiment; `unnoise list experiments` shows all
+      modality=image             the modality's defaults
+      denoiser=dit data=digits   choose components; denoiser.width=64 sets an option of one
+      train.steps=5000 train.lr=3e-4 train.minutes=10 seed=1
+      run=<folder>               where to; runs/<modality>-<date>-<time> if not given
+      run=<folder> resume=true   go on from the last checkpoint
+      stage=codec                train the codec alone; codec=<its run folder> uses it
+      -m seed=0,1                a sweep: one run folder for every combination of values
+      --cfg job                  print the composed config and stop
+    """
+    saved = saved_config(words)
+    if saved is None:
+        return _composed(
+            "train", words, lambda config: _train(config, _folder(config.run, f"runs/{config.modality}-{_now()}"))
+        )
+    _train(saved, Path(str(saved.run)))
+    return 0
+
+
+def sample(words: list[str]) -> int:
+    """unnoise sample run=FOLDER [key=value ...]
+
+    Makes samples: native files, one picture, and a JSON record that reproduces them.
+
+      n=16 seed=0                sample i uses seed + i
+      sampler=dpmpp_2m steps=20 spacing=karras
+      condition.class=3          or condition=3 where the model knows one condition
+      negative.class=5           steer away from this
+      guidance.scale=3           1 is off
+      out=<folder> batch=64
+    """
+    return _composed("sample", words, _sample)
+
+
+def evaluate(words: list[str]) -> int:
+    """unnoise eval run=FOLDER [key=value ...] | unnoise eval modality=NAME items=PATH [key=value ...]
+
+    Measures a run's samples, or items that somebody else made, beside floor (real against real) and ceiling.
+
+      n=1000 seed=0              how many samples
+      sampler=... steps=... spacing=... guidance.scale=... condition...    as for `unnoise sample`
+      metrics=[name,...]         some of the modality's metrics only
+      data=<option> data.key=value   other real data to compare with
+      out=<folder>               where scores.json goes
+    """
+    real = [word for word in words if re.match(r"\+*(data[.=]|modality=)", word)]  # composed as for training
+    others = [word for word in words if word not in real]
+    return _composed("eval", others, lambda request: _evaluate(request, real))
+
+
+def _composed(verb: str, words: list[str], task: Callable[[Any], None]) -> int:
+    """Compose and run. A sweep goes on after a job that fails for a user's error, and then exits with 2."""
+    failed = False
+
+    def guarded(config: Any) -> None:
+        nonlocal failed
+        try:
+            task(config)
+        except UserError as error:
+            failed = True
+            report(error)
+
+    warn_skipped(get_registry(), strict="--strict-plugins" in words)
+    run_hydra(verb, [word for word in words if word != "--strict-plugins"], guarded)
+    return 2 if failed else 0
+
+
+def _train(config: RunConfig, folder: Path) -> None:
+    _check_names(config)
+    from unnoise.runs import train as run_training
+
+    run = run_training(config, folder)
+    print(f"run folder: {run.folder}\nnext: unnoise sample run={run.folder}")
+
+
+def _check_names(config: RunConfig) -> None:
+    """Every component node against its signature, before any data is read."""
+    registry, modality = get_registry(), config.modality
+    registry.modality(modality)
+    registry.check("dataset", config.data, modality)
+    registry.check("representation", config.representation, modality)
+    registry.check("denoiser", config.denoiser, modality)
+    if "name" in config.codec:
+        options = {key: value for key, value in config.codec.items() if key not in ("run", "train")}
+        registry.check("codec", options, modality)
+    registry.find("sampler", config.sample.sampler)
+
+
+def _folder(given: str | None, default: str | Path) -> Path:
+    """Where a job writes: ``given``, else ``default``; in a sweep, a numbered folder for every job."""
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        print(f"job {hydra.job.num}: {' '.join(hydra.overrides.task)}")
+        return Path(given or hydra.sweep.dir) / str(hydra.job.num)
+    return Path(given or default)
+
+
+def _now() -> str:
+    return datetime.now().strftime("%Y%m%d-%H%M%S")
+
+
+def _sampling_options(request: SampleRequest | EvalRequest) -> dict[str, Any]:
+    """What both requests say of sampling, as arguments of :meth:`unnoise.runs.Model.sample`."""
+    return {
+        "sampler": request.sampler,
+        "steps": request.steps,
+        "spacing": request.spacing,
+        "guidance": {key: value for key, value in request.guidance.items() if value is not None},
+        "condition": request.condition,
+        "batch": request.batch,
+    }
+
+
+def _load(request: SampleRequest | EvalRequest) -> Model:
+    import torch
+
+    from unnoise.runs import load
+
+    if not request.run:
+        raise UserError("which model? no run is given", "name its folder: run=runs/...")
+    if request.threads:
+        torch.set_num_threads(request.threads)
+    return load(request.run, request.device)
+
+
+def _sample(request: SampleRequest) -> None:
+    from unnoise.runs import write_samples
+
+    model = _load(request)
+    started = time.monotonic()
+    samples = model.sample(request.n, request.seed, negative=request.negative, **_sampling_options(request))
+    seconds = time.monotonic() - started
+    folder = _folder(request.out, model.run.folder / "samples" / _now())
+    written = write_samples(samples, model.representation, folder)
+    rate = f"{len(samples.items)} samples in {seconds:.1f} s, {samples.record['nfe']} network evaluations each"
+    print(f"{rate}\n{len(written)} files in {folder}\nlook at {folder / 'preview.png'}")
+
+
+def _evaluate(request: EvalRequest, real: list[str]) -> None:
+    from unnoise.runs import evaluate as evaluate_run
+    from unnoise.runs import show_scores, write_scores
+
+    if bool(request.run) == bool(request.items):
+        raise UserError(
+            "eval judges either a run or a file of items", "give run=<folder>, or modality=<name> items=<path>"
+        )
+    if request.items:
+        folder = _folder(request.out, "") if request.out else None
+        scores, record = _judge_items(request, *_real_data(real))
+    else:
+        model = _load(request)
+        folder = _folder(request.out, model.run.folder / "eval" / _now())
+        data = _real_data([f"modality={model.manifest.modality}", *real])[1] if real else None
+        n = 1000 if request.n is None else request.n
+        samples, scores = evaluate_run(model, n, request.seed, request.metrics, data=data, **_sampling_options(request))
+        record = samples.record
+    show_scores(scores)
+    if folder is not None:
+        write_scores(scores, record, folder / "scores.json")
+        print(f"scores: {folder / 'scores.json'}")
+
+
+def _real_data(words: list[str]) -> tuple[str, dict[str, Any]]:
+    """The modality and the data node that training with these words would use."""
+    if not any(word.startswith("modality=") for word in words):
+        known = ", ".join(get_registry().names("modality")) or "none"
+        raise UserError("items of which modality?", f"give modality=<name>; available: {known}")
+    config = compose("train", words)
+    return config.modality, config.data
+
+
+def _judge_items(request: EvalRequest, name: str, data: dict[str, Any]) -> tuple[list[Score], dict[str, Any]]:
+    """Scores of items from a file, against the modality's real data."""
+    from unnoise.contracts import Evidence
+    from unnoise.runs import judge
+    from unnoise.runs.build import build_dataset
+
+    registry = get_registry()
+    modality, path = registry.modality(name), Path(str(request.items))
+    if not modality.reader:
+        raise UserError(f"modality {name!r} cannot read items from files", "judge a run instead: run=<folder>")
+    if not path.exists():
+        raise UserError(f"items={path} does not exist", "give a file or folder of items")
+    items = list(load_ref(modality.reader)(path))[: request.n]
+    if not items:
+        raise UserError(f"{path} holds no items", "give a file or folder with at least one")
+    config = {"modality": name, "seed": request.seed, "data": data}
+    train, test = (build_dataset(registry, config, split) for split in ("train", "test"))
+    evidence = Evidence(items, {}, train, test, seed=request.seed)
+    scores = judge(evidence, name, request.metrics)
+    return scores, {"items": str(path), "n": len(items), "seed": request.seed, "data": data}

@@ -1,0 +1,257 @@
+"""What a plugin brings: data sets, representations, codecs, denoiser networks, metrics.
+
+The engine calls these classes and nothing else of a plugin. A data set yields *items* in the plugin's own type (an
+array, a string, an object of some library); a representation turns items into :class:`~unnoise.state.State` and back.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from unnoise.layout import Layout
+from unnoise.level import Level
+from unnoise.noise import Noise
+from unnoise.state import State
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A class for every item: indices into ``names``, int64 ``(N,)``; -1 where unknown."""
+
+    values: NDArray[np.int64]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Scalars:
+    """A number for every item: float64 ``(N,)``; NaN where unknown. ``unit`` is for people."""
+
+    values: NDArray[np.float64]
+    unit: str = ""
+
+
+Column = Labels | Scalars
+
+
+class Dataset(ABC):
+    """A finite set of items with what is known of each.
+
+    Built as ``cls(split=..., seed=..., **options)`` with split "train" or "test"; the two never share an item. Must be
+    deterministic: the same arguments give the same items in the same order.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Any:
+        """Item ``index`` in the plugin's own type."""
+
+    def columns(self) -> Mapping[str, Column]:
+        """What is known of each item, by condition name (``"class"``, ``"logp"``)."""
+        return {}
+
+    def notes(self) -> Sequence[str]:
+        """What a user should know, a line each: how many files were skipped and why, which licence holds."""
+        return ()
+
+
+class Representation(nn.Module, ABC):
+    """Items <-> states. Measured statistics are registered buffers; they are saved in every checkpoint.
+
+    Life cycle: ``r = cls(**options)``; then either ``r.fit(items)`` on training data, or ``r.restore(settings)``
+    followed by ``load_state_dict``. ``layout`` may be read after either.
+    """
+
+    layout: Layout
+    needs_codec: ClassVar[bool] = False
+    """True for a representation built as ``cls(codec=<fitted Codec>, **options)``. It keeps the codec as a submodule, so
+    that the codec's weights are part of its state dict and a run needs no other run."""
+
+    @abstractmethod
+    def fit(self, items: Sequence[Any]) -> None:
+        """Measure what the data is like, from training items only."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """JSON facts (sizes, vocabulary) from which :meth:`restore` rebuilds an object of the same shape."""
+
+    @abstractmethod
+    def restore(self, settings: Mapping[str, Any]) -> None:
+        """Set the layout and allocate buffers; their values come from ``load_state_dict``."""
+
+    def unfit(self, items: Sequence[Any]) -> Mapping[int, str]:
+        """Items that cannot be represented: index -> reason. The engine leaves them out and says so once."""
+        return {}
+
+    @abstractmethod
+    def encode(self, items: Sequence[Any]) -> State:
+        """Clean states of items, deterministic."""
+
+    @abstractmethod
+    def decode(self, state: State) -> list[Any]:
+        """Items of clean states."""
+
+    def augment(self, state: State, noise: Noise) -> State:
+        """A training-time variation of encoded items, drawn from ``noise`` with purpose "augment"."""
+        return state
+
+    def sizes(self, noise: Noise) -> dict[str, Tensor]:
+        """Number of elements on each variable axis for new samples, int64 ``(B,)`` each, drawn from ``noise``
+        with purpose "sizes"."""
+        return {}
+
+    @abstractmethod
+    def save(self, items: Sequence[Any], folder: Path, settings: Mapping[str, Any]) -> list[Path]:
+        """Write items as native files into an existing folder, with ``settings`` embedded where the format can
+        hold text. Byte-identical for identical arguments."""
+
+    @abstractmethod
+    def preview(self, items: Sequence[Any], path: Path, labels: Sequence[str] = ()) -> None:
+        """Write one picture (PNG) to look at. ``labels`` says of each item what it was asked to be; empty if nothing."""
+
+
+class Codec(nn.Module, ABC):
+    """A trained part of a representation (an autoencoder, a vocoder), trained by a run of its own.
+
+    Same life cycle as :class:`Representation`: ``cls(**options)``, then ``fit(items)`` or ``restore(settings)``.
+    """
+
+    @abstractmethod
+    def fit(self, items: Sequence[Any]) -> None:
+        """Measure sizes and statistics and build the network."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def restore(self, settings: Mapping[str, Any]) -> None: ...
+
+    @abstractmethod
+    def prepare(self, items: Sequence[Any]) -> Tensor:
+        """Items as one tensor ``(B, ...)`` that :meth:`loss` takes."""
+
+    @abstractmethod
+    def loss(self, batch: Tensor, noise: Noise) -> dict[str, Tensor]:
+        """``{"loss": scalar, ...}`` with further scalars to log."""
+
+    @abstractmethod
+    def quality(self, batch: Tensor) -> dict[str, float]:
+        """Reconstruction quality on held-out data, e.g. ``{"psnr_db": 27.1}``."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """The embedded condition a network sees.
+
+    Args:
+        vector: ``(B, context_dim)``, the sum of all conditions' vectors; for AdaLN and the like.
+        tokens: ``(B, L, context_dim)`` for cross-attention, or None.
+        token_mask: bool ``(B, L)``, True where a token is real, or None where all are.
+    """
+
+    vector: Tensor
+    tokens: Tensor | None = None
+    token_mask: Tensor | None = None
+
+
+class Network(nn.Module, ABC):
+    """A denoiser network, built as ``cls(layout, context_dim, **options)``.
+
+    ``layout`` is the process's: a part's ``tokens`` says how many values a noised categorical element takes.
+    ``context_dim`` is 0 for an unconditional model; ``context`` is None then.
+    """
+
+    self_conditioning: bool = False
+    """True where ``previous`` is used; the engine then passes it during training and sampling."""
+
+    @abstractmethod
+    def forward(
+        self,
+        x: State,
+        level: Level,
+        context: Context | None,
+        previous: Mapping[str, Tensor] | None = None,
+        residuals: Sequence[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """The raw output, per part.
+
+        Args:
+            x: the noised state; gaussian parts already scaled to unit variance.
+            level: its noise level.
+            context: the embedded condition.
+            previous: an earlier estimate of clean data (gaussian: mean; categorical: probabilities
+                ``(B, *event, K)``), or None.
+            residuals: what a control branch adds to the network's features, or None.
+
+        Returns:
+            gaussian part: same shape as the part. categorical part: logits ``(B, *event, K)``. Values at padded
+            elements are ignored, and padding must not change any other value.
+        """
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric's value beside what can be expected of it.
+
+    Args:
+        name: e.g. ``"class_accuracy"``.
+        value: measured on generated items.
+        floor: the same on real held-out data (real against real): the best to hope for.
+        ceiling: the same on noise or a trivial guess: the worst to expect.
+        better: "higher" or "lower", or "near" where the floor is the goal.
+        note: protocol, e.g. ``"N=1000, features of the digit classifier"``.
+    """
+
+    name: str
+    value: float
+    floor: float | None = None
+    ceiling: float | None = None
+    better: str = "lower"
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a metric may look at.
+
+    Args:
+        generated: items made by the model.
+        conditions: what each was asked to be: condition name -> raw values ``(N,)``, as in a data set's columns.
+        train, test: real data.
+        noise: items decoded from pure noise, for the ceiling.
+        seed: for whatever the metric draws.
+        cache: a folder where a metric may keep what it computed on real data, or None.
+    """
+
+    generated: Sequence[Any]
+    conditions: Mapping[str, NDArray[Any]]
+    train: Dataset
+    test: Dataset
+    noise: Sequence[Any] = ()
+    seed: int = 0
+    cache: Path | None = None
+
+
+class Metric(ABC):
+    """A family of scores, built as ``cls(**options)``."""
+
+    @abstractmethod
+    def __call__(self, evidence: Evidence) -> list[Score]: ...
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What ``sample`` returns: decoded items, the clean state and the record that reproduces them."""
+
+    items: list[Any]
+    state: State
+    record: dict[str, Any] = field(default_factory=dict)

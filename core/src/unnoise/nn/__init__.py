@@ -1,0 +1,42 @@
+"""Network blocks that several plugins need."""
+
+from __future__ import annotations
+
+from unnoise.nn.adaln import AdaLN, make_norm, zero_
+from unnoise.nn.attention import Attention, rotary_angles, rotate
+from unnoise.nn.autoencoder import Decoder, Encoder
+from unnoise.nn.conv import Downsample, ResidualBlock, Upsample, conv_nd, group_norm
+from unnoise.nn.embed import LevelEmbedding, ScalarEmbedding, grid_positions, position_embedding, sinusoids
+from unnoise.nn.mlp import ResidualMLP
+from unnoise.nn.patch import depth_to_space, patchify, space_to_depth, unpatchify
+from unnoise.nn.transformer import Transformer, TransformerBlock
+from unnoise.nn.unet import UNet
+
+__all__ = [
+    "AdaLN",
+    "Attention",
+    "Decoder",
+    "Downsample",
+    "Encoder",
+    "LevelEmbedding",
+    "ResidualBlock",
+    "ResidualMLP",
+    "ScalarEmbedding",
+    "Transformer",
+    "TransformerBlock",
+    "UNet",
+    "Upsample",
+    "conv_nd",
+    "depth_to_space",
+    "grid_positions",
+    "group_norm",
+    "make_norm",
+    "patchify",
+    "position_embedding",
+    "rotary_angles",
+    "rotate",
+    "sinusoids",
+    "space_to_depth",
+    "unpatchify",
+    "zero_",
+]

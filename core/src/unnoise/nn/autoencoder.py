@@ -1,0 +1,65 @@
+"""The two halves of a convolutional autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unnoise.nn.conv import Downsample, ResidualBlock, Upsample, conv_nd, group_norm
+from unnoise.nn.patch import depth_to_space, space_to_depth
+
+
+class Encoder(nn.Module):
+    """Blocks of ``stem`` elements into channels, then residual blocks, halving the size between levels.
+
+    The whole shrinks every axis by ``stem * 2 ** (len(channels) - 1)``. A large stem is fast: no convolution runs at
+    the full size.
+
+    Args:
+        dims: number of spatial axes, 1 to 3.
+        inputs, outputs: channels.
+        channels: width of every level, finest first.
+        blocks: residual blocks per level.
+        stem: block size of the first step.
+    """
+
+    def __init__(self, dims: int, inputs: int, outputs: int, channels: Sequence[int], blocks: int, stem: int) -> None:
+        super().__init__()
+        self.patch = (stem,) * dims
+        layers: list[nn.Module] = [conv_nd(dims, inputs * stem**dims, channels[0], 3)]
+        for level, width in enumerate(channels):
+            if level:
+                layers.append(Downsample(dims, channels[level - 1], width))
+            layers += [ResidualBlock(dims, width, width) for _ in range(blocks)]
+        layers += [group_norm(channels[-1]), nn.SiLU(), conv_nd(dims, channels[-1], outputs, 3)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, inputs, *S)`` -> ``(B, outputs, *S / factor)``."""
+        out: Tensor = self.layers(space_to_depth(x, self.patch))
+        return out
+
+
+class Decoder(nn.Module):
+    """The mirror image of :class:`Encoder`, with the same arguments; ``inputs`` are the latent channels."""
+
+    def __init__(self, dims: int, inputs: int, outputs: int, channels: Sequence[int], blocks: int, stem: int) -> None:
+        super().__init__()
+        self.patch = (stem,) * dims
+        self.conv_in = conv_nd(dims, inputs, channels[-1], 3)
+        self.layers = nn.ModuleList()
+        for level, width in reversed(list(enumerate(channels))):
+            self.layers.extend(ResidualBlock(dims, width, width) for _ in range(blocks))
+            if level:
+                self.layers.append(Upsample(dims, width, channels[level - 1]))
+        self.norm_out = group_norm(channels[0])
+        self.conv_out = conv_nd(dims, channels[0], outputs * stem**dims, 3)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """``(B, inputs, *S)`` -> ``(B, outputs, *S * factor)``."""
+        x = self.conv_in(z)
+        for layer in self.layers:
+            x = layer(x, tuple(2 * size for size in x.shape[2:])) if isinstance(layer, Upsample) else layer(x)
+        return depth_to_space(self.conv_out(F.silu(self.norm_out(x))), self.patch)

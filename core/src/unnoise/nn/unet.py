@@ -1,0 +1,154 @@
+"""A U-Net for sequences, pictures and volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unnoise.nn.adaln import zero_
+from unnoise.nn.conv import Downsample, ResidualBlock, Upsample, conv_nd, group_norm
+from unnoise.nn.transformer import TransformerBlock
+
+
+class SpatialTransformer(nn.Module):
+    """A transformer block over all positions of a grid; the identity before training.
+
+    Args:
+        channels: channels of the grid.
+        head_dim: channels per attention head; as many heads as fit (at least 1) that divide ``channels``.
+        cond_dim, context_dim, mlp_ratio: see :class:`unnoise.nn.transformer.TransformerBlock`.
+    """
+
+    def __init__(self, channels: int, head_dim: int, cond_dim: int, context_dim: int, mlp_ratio: float = 2.0) -> None:
+        super().__init__()
+        heads = max(channels // head_dim, 1)
+        self.block = TransformerBlock(channels, heads, cond_dim, context_dim, mlp_ratio)
+
+    def forward(self, x: Tensor, cond: Tensor, context: Tensor | None, context_mask: Tensor | None) -> Tensor:
+        """``x (B, channels, *space)`` -> the same shape."""
+        tokens = x.flatten(2).transpose(1, 2)
+        mixed: Tensor = self.block(tokens, cond, context=context, context_mask=context_mask)
+        return mixed.transpose(1, 2).reshape(x.shape)
+
+
+class UNetStage(nn.Module):
+    """A residual block and, where asked for, a spatial transformer."""
+
+    def __init__(self, block: ResidualBlock, attention: SpatialTransformer | None) -> None:
+        super().__init__()
+        self.block = block
+        self.attention = attention
+
+    def forward(self, x: Tensor, cond: Tensor, context: Tensor | None, context_mask: Tensor | None) -> Tensor:
+        x = self.block(x, cond)
+        return x if self.attention is None else self.attention(x, cond, context, context_mask)
+
+
+class UNet(nn.Module):
+    """Down a ladder of resolutions and up again, with skip connections (Ronneberger et al. 2015; Ho et al. 2020).
+
+    Spatial sizes need not be powers of two: a step down rounds up, a step up returns to the size of its skip.
+
+    Args:
+        dims: number of spatial axes, 1 to 3.
+        inputs, outputs: channels. The output starts at zero.
+        channels: width of every level, finest first.
+        blocks: residual blocks per level on the way down; one more on the way up.
+        attention: for every level, whether its blocks are followed by a spatial transformer. The middle always has one
+            if any level has.
+        cond_dim: size of the condition vector.
+        context_dim: size of the context tokens; 0 for none.
+        head_dim: channels per attention head.
+        dropout: probability.
+
+    Raises:
+        ValueError: if ``attention`` and ``channels`` differ in length.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        inputs: int,
+        outputs: int,
+        channels: Sequence[int],
+        blocks: int,
+        attention: Sequence[bool],
+        cond_dim: int,
+        context_dim: int = 0,
+        head_dim: int = 64,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if len(attention) != len(channels):
+            raise ValueError(f"'attention' needs one entry per level: {len(channels)}, not {len(attention)}")
+
+        def stage(width_in: int, width: int, attend: bool) -> UNetStage:
+            block = ResidualBlock(dims, width_in, width, cond_dim, dropout)
+            return UNetStage(block, SpatialTransformer(width, head_dim, cond_dim, context_dim) if attend else None)
+
+        self.conv_in = conv_nd(dims, inputs, channels[0], 3)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        widths = [channels[0]]
+        for level, width in enumerate(channels):
+            if level:
+                self.down.append(Downsample(dims, widths[-1], width))
+                widths.append(width)
+            for _ in range(blocks):
+                self.down.append(stage(widths[-1], width, attention[level]))
+                widths.append(width)
+        current = widths[-1]
+        self.middle = nn.ModuleList([stage(current, current, any(attention)), stage(current, current, False)])
+        self.skips = len(widths)
+        for level, width in reversed(list(enumerate(channels))):
+            for _ in range(blocks + 1):
+                self.up.append(stage(current + widths.pop(), width, attention[level]))
+                current = width
+            if level:
+                self.up.append(Upsample(dims, width, width))
+        self.norm_out = group_norm(current)
+        self.conv_out = conv_nd(dims, current, outputs, 3)
+        zero_(self.conv_out)
+
+    def forward(
+        self,
+        x: Tensor,
+        cond: Tensor,
+        context: Tensor | None = None,
+        context_mask: Tensor | None = None,
+        residuals: Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """``x (B, inputs, *space)`` -> ``(B, outputs, *space)``.
+
+        Args:
+            x: the input.
+            cond: ``(B, cond_dim)``.
+            context: ``(B, M, context_dim)``.
+            context_mask: bool ``(B, M)``.
+            residuals: one tensor per skip connection, finest first, then one for the middle: ``self.skips + 1``
+                of them, each added there (the places of Zhang et al. 2023, figure 3).
+
+        Raises:
+            ValueError: if the number of residuals is another.
+        """
+        if residuals is not None and len(residuals) != self.skips + 1:
+            raise ValueError(f"this U-Net takes {self.skips + 1} residuals, not {len(residuals)}")
+        x = self.conv_in(x)
+        skips = [x]
+        for module in self.down:
+            x = module(x) if isinstance(module, Downsample) else module(x, cond, context, context_mask)
+            skips.append(x)
+        for module in self.middle:
+            x = module(x, cond, context, context_mask)
+        if residuals is not None:
+            skips = [skip + residual for skip, residual in zip(skips, residuals, strict=False)]
+            x = x + residuals[-1]
+        for module in self.up:
+            if isinstance(module, Upsample):
+                x = module(x, tuple(skips[-1].shape[2:]))
+            else:
+                x = module(torch.cat([x, skips.pop()], dim=1), cond, context, context_mask)
+        out: Tensor = self.conv_out(F.silu(self.norm_out(x)))
+        return out

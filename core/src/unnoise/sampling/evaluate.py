@@ -1,0 +1,150 @@
+"""Asking the denoiser: all guidance branches of a row, as one estimate of clean data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unnoise.errors import UserError
+from unnoise.guidance import Condition, Guidance
+from unnoise.prediction import Prediction
+from unnoise.processes import Product
+from unnoise.sampling.cursor import Cursor
+from unnoise.sampling.infill import Known
+from unnoise.sampling.plan import Plan
+from unnoise.sampling.rows import Array, Coefficient
+from unnoise.state import State
+
+Estimate = Mapping[str, Tensor]
+Denoise = Callable[..., Any]
+"""``denoise(x_t, t, **condition)`` -> the estimate of clean data. ``t`` is a float64 tensor, a scalar or over leading
+axes. For a tensor ``x_t`` the estimate is a tensor of its shape; for a State it is a mapping part -> mean or
+log-probabilities, or a Prediction. For a State and a plan of a product ``t`` is a mapping, part -> its time."""
+
+
+@runtime_checkable
+class BranchDenoiser(Protocol):
+    """A denoiser that evaluates all branches of a guide in one batch (:class:`unnoise.denoiser.Denoiser`)."""
+
+    product: Product
+    self_conditioning: bool
+
+    def predict(
+        self,
+        x_t: State,
+        times: Mapping[str, Coefficient],
+        conditions: Sequence[Condition],
+        previous: Sequence[Prediction] | None = None,
+    ) -> Sequence[Prediction]:
+        """One prediction per condition.
+
+        Args:
+            x_t: the noised state.
+            times: part -> its time, float64.
+            conditions: raw conditions, one mapping per branch; an absent one means its null.
+            previous: the branches' predictions of the row before, for self-conditioning.
+        """
+        ...
+
+
+class Evaluator:
+    """Turns a cursor into the prediction of its row; it keeps the levels of all rows on the device.
+
+    Args:
+        denoise: a callable (see :data:`Denoise`) or a :class:`BranchDenoiser`.
+        plan: the table.
+        cursor: where the run begins; gives dtypes, device and layout.
+        condition: raw conditions.
+        guidance: declares branches and combines their estimates; None evaluates the condition alone.
+        known: replaces the estimate on known elements.
+
+    Raises:
+        UserError: if the plan names a branch that the guidance does not have.
+    """
+
+    def __init__(
+        self,
+        denoise: Denoise | BranchDenoiser,
+        plan: Plan,
+        cursor: Cursor,
+        condition: Condition | None = None,
+        guidance: Guidance | None = None,
+        known: Known | None = None,
+    ) -> None:
+        self.plan, self.guidance, self.known = plan, guidance, known
+        self._denoise: Denoise | None = None if isinstance(denoise, BranchDenoiser) else denoise
+        self._fused = denoise if isinstance(denoise, BranchDenoiser) else None
+        given = dict(condition or {})
+        self.branches = {"cond": given} if guidance is None else guidance.branches(given)
+        if missing := sorted(plan.branches - set(self.branches)):
+            raise UserError(
+                f"{plan.sampler.name} uses the guidance branch {missing[0]!r}, which is not evaluated",
+                f"give a guidance that has it; the branches are {', '.join(self.branches)}",
+            )
+        device = cursor.x.device
+        self._t = self._arguments(cursor)
+        self._alpha: list[dict[str, Tensor]] = [{} for _ in plan.rows]
+        self._sigma: list[dict[str, Tensor]] = [{} for _ in plan.rows]
+        for part in cursor.x.layout:
+            if part.kind == "gaussian":
+                schedule, times = plan.process(part).schedule, _times(plan, part.name)
+                dtype = cursor.x.parts[part.name].dtype
+                for levels, curve in ((self._alpha, schedule.alpha), (self._sigma, schedule.sigma)):
+                    for level, value in zip(levels, _over_rows(curve(times), dtype, device), strict=True):
+                        level[part.name] = value
+
+    def __call__(self, cursor: Cursor) -> Prediction | None:
+        """The prediction of the cursor's row; None if the row evaluates nothing."""
+        k, register = cursor.row, self.plan.rows[cursor.row].eval
+        if register is None:
+            return None
+        x_t = cursor.state(register)
+        estimates = self._estimates(x_t, cursor)
+        if len(estimates) == 1 or self.guidance is None:
+            x0 = next(iter(estimates.values()))
+        else:
+            x0 = self.guidance.combine(estimates, x_t)
+        if self.known is not None:
+            x0 = self.known.pin(x0)
+            estimates = {name: self.known.pin(estimate) for name, estimate in estimates.items()}
+        return Prediction(x0, x_t, self._alpha[k], self._sigma[k], estimates)
+
+    def _arguments(self, cursor: Cursor) -> Sequence[Any]:
+        """What a callable is given as the time of every row."""
+        device, names = cursor.x.device, cursor.x.layout.names
+        own = [_over_rows(_times(self.plan, name), torch.float64, device) for name in names]
+        if cursor.plain or self.plan.product is None:
+            return own[0]
+        return [dict(zip(names, times, strict=True)) for times in zip(*own, strict=True)]
+
+    def _estimates(self, x_t: State, cursor: Cursor) -> dict[str, Estimate]:
+        """Branch -> its estimate."""
+        if self._fused is not None:
+            times = {part.name: self.plan.table(part.name)[cursor.row].t for part in x_t.layout}
+            previous = None
+            if self._fused.self_conditioning and (last := cursor.previous) is not None:
+                previous = [replace(last, x0=last.branches[name]) for name in self.branches]
+            made = self._fused.predict(x_t, times, list(self.branches.values()), previous)
+            return {name: prediction.x0 for name, prediction in zip(self.branches, made, strict=True)}
+        assert self._denoise is not None
+        t = self._t[cursor.row]
+        if cursor.plain:
+            ((part, x),) = x_t.parts.items()
+            return {name: {part: self._denoise(x, t, **condition)} for name, condition in self.branches.items()}
+        answers = {name: self._denoise(x_t, t, **condition) for name, condition in self.branches.items()}
+        return {name: made.x0 if isinstance(made, Prediction) else made for name, made in answers.items()}
+
+
+def _times(plan: Plan, part: str) -> Array:
+    """The times a part is evaluated at, ``(rows, ...)``."""
+    return np.stack([row.t for row in plan.table(part)])
+
+
+def _over_rows(values: Array, dtype: torch.dtype, device: torch.device) -> Sequence[Tensor]:
+    """One tensor per row, moved to the device at once."""
+    return torch.as_tensor(values, dtype=dtype, device=device).unbind(0)

@@ -1,0 +1,103 @@
+"""Time grids: at which levels a sampler stops, by name or as an explicit array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unnoise.errors import UserError, did_you_mean
+from unnoise.schedules import Schedule, Table
+
+Array = NDArray[np.float64]
+Spacing = str | Sequence[float] | Array
+
+
+def linear(schedule: Schedule, high: float, low: float, points: int) -> Array:
+    """Uniform in t."""
+    return np.linspace(high, low, points)
+
+
+def log_snr(schedule: Schedule, high: float, low: float, points: int) -> Array:
+    """Uniform in log-SNR (Lu et al. 2022a, section 3.3)."""
+    return schedule.t_of(np.linspace(schedule.log_snr(high), schedule.log_snr(low), points))
+
+
+def karras(schedule: Schedule, high: float, low: float, points: int, rho: float = 7.0) -> Array:
+    """Uniform in ``(sigma / alpha)^(1 / rho)`` (Karras et al. 2022, eq. 5)."""
+    ends = np.exp(-0.5 * schedule.log_snr(np.array([high, low]))) ** (1 / rho)
+    return schedule.t_of(-2 * rho * np.log(np.linspace(ends[0], ends[1], points)))
+
+
+def trailing(schedule: Schedule, high: float, low: float, points: int) -> Array:
+    """Uniform in t, on the integer steps of a tabulated schedule (Lin et al. 2024, section 3.3); elsewhere the same
+    as :func:`linear`.
+    """
+    times = linear(schedule, high, low, points)
+    return np.rint(times * len(schedule)) / len(schedule) if isinstance(schedule, Table) else times
+
+
+SPACINGS: dict[str, Callable[[Schedule, float, float, int], Array]] = {
+    "linear": linear,
+    "log_snr": log_snr,
+    "karras": karras,
+    "trailing": trailing,
+}
+_REACHES_ZERO = {"linear", "trailing"}
+"""Spacings that are uniform down to t = 0; the others are infinite there, and go to t_min before the jump to data."""
+
+
+def grid(schedule: Schedule, steps: int, spacing: Spacing = "linear", start: float = 1.0, stop: float = 0.0) -> Array:
+    """The times of a plan: float64 ``(steps + 1,)``, strictly falling.
+
+    Args:
+        schedule: gives the coordinate of the spacing, and the working range ``[t_min, t_max]``.
+        steps: how many steps are executed, also where ``start`` is below 1.
+        spacing: ``"linear"`` (in t), ``"log_snr"``, ``"karras"``, ``"trailing"``, or the times themselves,
+            ``(steps + 1,)``; further axes give times of their own to samples and elements.
+        start: the first time, in (0, 1]; where it is above t_max, t_max is used.
+        stop: the last time. 0 is data: the last step is then an exact jump from a level no lower than t_min.
+
+    Raises:
+        UserError: if an argument is out of range, or the spacing is not known.
+    """
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
+        raise UserError(f"steps is {steps!r}", "steps is a whole number, 1 or more")
+    if not isinstance(spacing, str):
+        return _explicit(schedule, int(steps), np.asarray(spacing, dtype=np.float64))
+    if spacing not in SPACINGS:
+        hint = did_you_mean(spacing, SPACINGS)
+        raise UserError(f"there is no spacing {spacing!r}.{hint}", f"spacings: {', '.join(SPACINGS)}; or give times")
+    if not (0 <= stop < start <= 1):
+        raise UserError(f"start is {start} and stop is {stop}", "times lie in 0 <= stop < start <= 1; 0 is data")
+    high = min(start, schedule.t_max)
+    if stop > 0:
+        return _checked(SPACINGS[spacing](schedule, high, max(stop, schedule.t_min), steps + 1), high, spacing)
+    low = max(high / steps, schedule.t_min) if spacing in _REACHES_ZERO else schedule.t_min
+    times = SPACINGS[spacing](schedule, high, low, steps) if steps > 1 else np.array([high])
+    return np.append(_checked(times, high, spacing), 0.0)
+
+
+def _checked(times: Array, high: float, spacing: str) -> Array:
+    times = np.array(times, dtype=np.float64)
+    times[0] = high  # exactly, where the spacing's coordinate and back has rounded it
+    if not (np.diff(times) < 0).all():
+        raise UserError(f"{len(times)} levels do not fit between times {high:.4g} and {times[-1]:.4g} ({spacing})",
+                        "take fewer steps, another spacing, or a start further from stop")
+    return times
+
+
+def _explicit(schedule: Schedule, steps: int, times: Array) -> Array:
+    if times.ndim == 0 or times.shape[0] != steps + 1:
+        raise UserError(f"a grid of {steps} steps has {steps + 1} times, not {times.shape}", "give steps + 1 times")
+    if not ((np.diff(times, axis=0) < 0).all() and (times[0] <= 1).all() and (times[-1] >= 0).all()):
+        raise UserError("the times of a grid must fall strictly, from at most 1 to at least 0", f"given: {times}")
+    times = np.minimum(times, schedule.t_max)
+    inner = times[times > 0]
+    if not (np.diff(times, axis=0) < 0).all() or (inner < schedule.t_min * (1 - 1e-9)).any():
+        raise UserError(
+            f"the times of this grid leave the schedule's working range [{schedule.t_min:.4g}, {schedule.t_max:.4g}]",
+            "keep all but the last within it; the last may be 0",
+        )
+    return times

@@ -1,0 +1,80 @@
+"""Infill: sampling what is not known of a state, given the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from unnoise.layout import Part
+from unnoise.noise import Noise
+from unnoise.sampling.plan import Plan
+from unnoise.state import State
+
+
+@dataclass(frozen=True)
+class Known:
+    """Clean values that the sample shall have.
+
+    They replace the *estimate* of clean data on the known elements at every evaluation, so that the history of a
+    multistep sampler stays that of one trajectory; the known elements of the first state are noised anew from them. The
+    sample ends at the known values exactly (for a part without its mean, up to the shift that centres it).
+
+    Args:
+        state: clean data, of which only the known elements are read; a tensor for a plain tensor.
+        mask: part -> bool, True where known, in a shape that broadcasts against the part; a part left out is unknown. A
+            tensor for a plain tensor.
+    """
+
+    state: State | Tensor
+    mask: Mapping[str, Tensor] | Tensor
+
+    @cached_property
+    def clean(self) -> State:
+        """The clean data as a state."""
+        return self.state if isinstance(self.state, State) else State.of(self.state)
+
+    @cached_property
+    def masks(self) -> dict[str, Tensor]:
+        """Part -> bool mask that broadcasts against the part.
+
+        Raises:
+            ValueError: for a mask of a part that the state lacks, or one that is not boolean.
+        """
+        masks = {"x": self.mask} if isinstance(self.mask, Tensor) else dict(self.mask)
+        for name, mask in masks.items():
+            self.clean.layout[name]
+            if mask.dtype != torch.bool:
+                raise ValueError(f"the mask of known elements of part {name!r} must be boolean, not {mask.dtype}")
+        return masks
+
+    @cached_property
+    def estimates(self) -> dict[str, Tensor]:
+        """Part -> the known values as a prediction has them: themselves, or log-probabilities 0 and -inf."""
+        return {name: self._estimate(self.clean.layout[name]) for name in self.masks}
+
+    def pin(self, x0: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """An estimate of clean data with the known elements put in."""
+        pinned = dict(x0)
+        for part in (self.clean.layout[name] for name in self.masks):
+            mask = self.masks[part.name]
+            mask = mask[..., None] if part.kind == "categorical" else mask
+            pinned[part.name] = torch.where(mask, self.estimates[part.name].to(x0[part.name]), x0[part.name])
+        return pinned
+
+    def noised_into(self, x: State, plan: Plan, noise: Noise) -> State:
+        """The first state, with the known elements noised from the known values to the plan's first level."""
+        parts = dict(x.parts)
+        for name, mask in self.masks.items():
+            part, clean = x.layout[name], self.clean.parts[name].to(x.parts[name])
+            level = plan.table(name)[0].t
+            parts[name] = torch.where(mask, plan.process(part).corrupt(part, clean, level, noise), x.parts[name])
+        return x.replace(parts).project()
+
+    def _estimate(self, part: Part) -> Tensor:
+        value = self.clean.parts[part.name]
+        return value if part.kind == "gaussian" else one_hot(value, part.classes).float().log()

@@ -1,0 +1,197 @@
+"""Every key of a run's configuration, with its default.
+
+A *component* node is ``{"name": X, **options}``: ``X`` is a registered name and the options are those of the registered
+class, whose signature is their schema (see :meth:`unnoise.plugins.registry.Registry.build`). All other keys are the
+fields below; an unknown one is an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+MISSING: Any = "???"
+"""What OmegaConf takes for a key that must be given."""
+
+
+@dataclass
+class EmaConfig:
+    """The exponential moving average of the weights that is sampled from."""
+
+    decay: float = 0.999
+    """Share of the old average kept at each step, once warmed up; 0 turns averaging off."""
+    warmup: bool = True
+    """Start with a short memory: decay at step n is ``min(decay, (1 + n) / (10 + n))``."""
+
+
+@dataclass
+class TrainConfig:
+    """How a network is trained. Used for both stages; a codec's own values stand under ``codec.train``."""
+
+    steps: int = 10_000
+    """Optimiser steps of the whole run."""
+    minutes: float | None = None
+    """Stop after so many minutes, encoding included, if the steps are not done by then; the learning rate then decays
+    against the clock. Unlimited if empty."""
+    batch: int = 64
+    """Items per optimiser step."""
+    accumulate: int = 1
+    """In how many pieces a batch is computed, to save memory; changes no result beyond rounding."""
+    optimizer: str = "adamw"
+    """"adamw", or "muon" (matrices by Muon, the rest by AdamW)."""
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.99])
+    warmup: int = 200
+    """Steps over which the learning rate rises linearly from 0."""
+    decay: float = 0.3
+    """Last share of the run over which the learning rate falls, in [0, 1]; 0 keeps it constant."""
+    decay_shape: str = "cosine"
+    """"cosine" or "linear"."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 turns clipping off."""
+    ema: EmaConfig = field(default_factory=EmaConfig)
+    time_sampling: dict[str, Any] = field(default_factory=lambda: {"name": "uniform"})
+    """How training times are drawn: ``{name: uniform|logit_normal|edm, ...}``."""
+    weighting: dict[str, Any] = field(default_factory=lambda: {"name": "uniform"})
+    """Weight of the loss as a function of log-SNR: ``{name: uniform|min_snr|edm|learned, ...}``."""
+    part_weights: dict[str, float] = field(default_factory=dict)
+    """Factor on the loss of a part; 1 where not given."""
+    self_conditioning: float = 0.5
+    """Share of training samples for which a network that can use it is shown its own earlier estimate (Chen et al.
+    2022); 0 turns it off in sampling too."""
+    log_every: int = 50
+    """Steps between lines of ``metrics.jsonl`` and calls of ``unnoise_train_step``."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints; one is always written at the end."""
+    preview_every: int = 0
+    """Steps between sample previews; 0 draws one at the end only."""
+    keep: int = 2
+    """How many checkpoints stay on disk; the last is always among them."""
+    device: str = "auto"
+    """"auto", "cpu", "cuda", "cuda:1", "mps"."""
+    precision: str = "auto"
+    """"fp32", "bf16", or "auto" (bf16 on a GPU that has it); weights are always kept in fp32."""
+    threads: int = 0
+    """CPU threads; 0 leaves torch's choice."""
+    compile: bool = False
+    """Run the network through ``torch.compile``."""
+
+
+@dataclass
+class SampleConfig:
+    """How samples are made; recorded in the run as what ``unnoise sample`` and previews start from."""
+
+    sampler: str = "ddim"
+    steps: int = 50
+    """Steps executed."""
+    spacing: str = "log_snr"
+    """Where the steps lie between noise and data: linear, log_snr, karras, trailing, ..."""
+    guidance: dict[str, Any] = field(default_factory=lambda: {"name": "cfg", "scale": 1.0})
+    """Component. A scale of 1 is off and costs one evaluation a row."""
+    n: int = 16
+    """Number of samples."""
+    batch: int = 64
+    """Samples computed at once; changes no sample."""
+
+
+@dataclass
+class ConditionsConfig:
+    """What the model may be told: columns of the data set, by name."""
+
+    use: list[str] = field(default_factory=list)
+    """Names of columns ("class", "logp"). Empty: an unconditional model."""
+    dim: int = 128
+    """Width of the embedded condition."""
+    dropout: float = 0.1
+    """Share of training samples whose condition is hidden, which classifier-free guidance needs."""
+    tokens: bool = False
+    """Also offer every condition as a token for cross-attention."""
+
+
+@dataclass
+class RunConfig:
+    """A training run, complete."""
+
+    modality: str = MISSING
+    """Registered modality, for messages and look-ups; set by the modality's own yaml."""
+    stage: str = "diffusion"
+    """"diffusion", or "codec" to train the codec alone."""
+    seed: int = 0
+    run: str | None = None
+    """Run folder; ``runs/<modality>-<date>-<time>`` if empty."""
+    resume: bool = False
+    """Go on from the last checkpoint in the run folder."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """Component: a data set."""
+    representation: dict[str, Any] = field(default_factory=dict)
+    """Component: items <-> states."""
+    codec: dict[str, Any] = field(default_factory=dict)
+    """Component: a trained part of the representation, if it needs one. Beside its options it may
+    hold ``run``, the folder of a finished codec run (empty: train one first, inside this run's folder), and ``train``,
+    what differs from the section ``train`` meanwhile."""
+    denoiser: dict[str, Any] = field(default_factory=dict)
+    """Component: the network."""
+    process: dict[str, Any] = field(default_factory=dict)
+    """Part name, or ``"*"`` for every part not named, -> component: a noising process, with ``schedule`` (component),
+    ``parametrization`` and, for categorical parts, ``kernel``."""
+    conditions: ConditionsConfig = field(default_factory=ConditionsConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Free space for a user's own values; nothing reads it."""
+
+
+@dataclass
+class SampleRequest:
+    """The keys of ``unnoise sample``. What is empty here is taken from the run's own ``sample`` section."""
+
+    run: str | None = None
+    """Run folder, or a checkpoint folder inside one."""
+    n: int | None = None
+    seed: int = 0
+    """Sample i uses seed + i."""
+    sampler: str | None = None
+    steps: int | None = None
+    spacing: str | None = None
+    guidance: dict[str, Any] = field(default_factory=lambda: {"scale": None})
+    """``scale``, and what else the guidance takes."""
+    condition: Any = None
+    """``condition.<name>=<value>``, or just a value where the model knows one condition."""
+    negative: Any = None
+    """Likewise: what to be steered away from."""
+    batch: int | None = None
+    out: str | None = None
+    """Folder for the files; ``<run>/samples/<date>-<time>`` if empty."""
+    device: str = "auto"
+    threads: int = 0
+
+
+@dataclass
+class EvalRequest:
+    """The keys of ``unnoise eval``: judge a run's samples, or items somebody else made."""
+
+    run: str | None = None
+    """Run folder whose model is sampled."""
+    modality: str | None = None
+    """With ``items``: whose they are."""
+    items: str | None = None
+    """A file or folder of items to judge instead of a run's samples."""
+    data: Any = None
+    """Component: the real data to compare with; the run's own, or the modality's default."""
+    metrics: list[str] = field(default_factory=list)
+    """Which metrics; all of the modality's if empty."""
+    n: int | None = None
+    """Number of items; with ``items``, the first so many (all if empty)."""
+    seed: int = 0
+    sampler: str | None = None
+    steps: int | None = None
+    spacing: str | None = None
+    guidance: dict[str, Any] = field(default_factory=lambda: {"scale": None})
+    condition: Any = None
+    """Ask for this condition. Empty: conditions follow the distribution of the training data."""
+    batch: int | None = None
+    out: str | None = None
+    """Folder for ``scores.json``; ``<run>/eval/<date>-<time>`` if empty, and nothing is written with ``items``."""
+    device: str = "auto"
+    threads: int = 0

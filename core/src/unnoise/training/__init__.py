@@ -1,0 +1,1 @@
+"""Training: losses, weightings, times, averages, optimisers, data and the loop."""

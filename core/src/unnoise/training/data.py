@@ -1,0 +1,186 @@
+"""Encoded training data in memory, and the order in which a run sees it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unnoise.contracts import Column, Dataset, Representation
+from unnoise.errors import UserError
+from unnoise.layout import Part
+from unnoise.noise import Noise
+from unnoise.state import State
+
+_ORDER = Part("order", "gaussian", ())
+
+
+class Items(Sequence[Any]):
+    """A data set as a lazy sequence.
+
+    Args:
+        data: the items.
+        index: which of them, in this order; all if left out.
+    """
+
+    def __init__(self, data: Dataset, index: Sequence[int] | None = None) -> None:
+        self._data, self._index = data, range(len(data)) if index is None else index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    @overload
+    def __getitem__(self, i: int) -> Any: ...
+    @overload
+    def __getitem__(self, i: slice) -> Items: ...
+    def __getitem__(self, i: int | slice) -> Any:
+        return Items(self._data, self._index[i]) if isinstance(i, slice) else self._data[self._index[i]]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which items of a data set can be represented.
+
+    Args:
+        index: positions in the data set of the items that can.
+        unfit: reason -> how many cannot.
+    """
+
+    index: list[int]
+    unfit: Mapping[str, int]
+
+    @classmethod
+    def of(cls, data: Dataset, representation: Representation, chunk: int = 4096) -> Selection:
+        """Ask the representation about every item, a chunk at a time; unless it takes all anyway.
+
+        Raises:
+            UserError: if nothing is left.
+        """
+        if type(representation).unfit is Representation.unfit and len(data):
+            return cls(list(range(len(data))), {})
+        index: list[int] = []
+        reasons: Counter[str] = Counter()
+        for start in range(0, len(data), chunk):
+            items = [data[i] for i in range(start, min(start + chunk, len(data)))]
+            unfit = representation.unfit(items)
+            reasons.update(unfit.values())
+            index += [start + i for i in range(len(items)) if i not in unfit]
+        if not index:
+            why = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3)) or "there are none"
+            raise UserError(f"none of the {len(data)} training items can be represented: {why}")
+        return cls(index, dict(reasons))
+
+    def notes(self) -> list[str]:
+        """A line for every reason."""
+        total = len(self.index) + sum(self.unfit.values())
+        return [f"left out {n} of {total} items: {why}" for why, n in self.unfit.items()]
+
+
+class EncodedData:
+    """A data set, encoded once, with what is known of each item.
+
+    Args:
+        state: every item, on the CPU, padded to the largest; classes may lie in a small integer type.
+        columns: raw conditions by name, ``(N,)``.
+    """
+
+    def __init__(self, state: State, columns: Mapping[str, Tensor] | None = None) -> None:
+        self.state, self.columns = state, dict(columns or {})
+
+    @classmethod
+    def encode(
+        cls,
+        items: Items,
+        representation: Representation,
+        columns: Mapping[str, Tensor] | None = None,
+        chunk: int = 1024,
+        advance: Callable[[int], None] = lambda n: None,
+    ) -> EncodedData:
+        """Encode items a chunk at a time.
+
+        Args:
+            items: what is encoded.
+            representation: fitted.
+            columns: raw conditions of these items.
+            chunk: items encoded at once.
+            advance: told how many more items are done.
+        """
+        states = []
+        with torch.no_grad():
+            for start in range(0, len(items), chunk):
+                part = list(items[start : start + chunk])
+                states.append(_compact(representation.encode(part).to("cpu")))
+                advance(len(part))
+        return cls(State.cat(states), columns)
+
+    def __len__(self) -> int:
+        return self.state.batch
+
+    def marginals(self, part: str) -> Tensor:
+        """Frequencies of the classes of a categorical part over real elements, float64 ``(K,)``."""
+        x, mask = self.state.parts[part], self.state.mask(part)
+        values = x.flatten() if mask is None else x[mask.expand_as(x)]
+        counts = torch.zeros(self.state.layout[part].classes, dtype=torch.float64)
+        for start in range(0, len(values), 1 << 24):
+            counts += torch.bincount(values[start : start + (1 << 24)].long(), minlength=len(counts))
+        return counts / counts.sum()
+
+    def std(self, part: str) -> float:
+        """Root mean square of a gaussian part over real elements."""
+        total = self.state.parts[part].double().square().sum()  # padding holds 0
+        return float((total / self.state.counts(part).double().sum()).sqrt())
+
+    def batch(self, seed: int, index: Tensor, device: torch.device | str = "cpu") -> tuple[State, dict[str, Tensor]]:
+        """The items that a run with this seed meets at global sample indices ``(B,)``, without needless padding.
+
+        Args:
+            seed: of the run.
+            index: int64 ``(B,)``, on the CPU.
+            device: where the batch goes.
+        """
+        rows = order(seed, index, len(self))
+        state = self.state[rows].trim().map(lambda part, x: x.long() if part.kind == "categorical" else x)
+        return state.to(device), {name: column[rows].to(device) for name, column in self.columns.items()}
+
+
+def order(seed: int, index: Tensor, n: int) -> Tensor:
+    """Which of n items a run with this seed meets at global sample indices: int64 ``(B,)``.
+
+    Sample g is item ``p[g % n]`` with p the permutation of epoch ``g // n``. So every epoch sees every item once, and
+    what a step sees is a function of the seed and the step alone.
+    """
+    epochs = index // n
+    rows = torch.empty_like(index)
+    for epoch in sorted(set(epochs.tolist())):
+        here = epochs == epoch
+        rows[here] = permutation(seed, epoch, n)[index[here] % n]
+    return rows
+
+
+@lru_cache(maxsize=4)
+def permutation(seed: int, epoch: int, n: int) -> Tensor:
+    """The order of n items in an epoch of the run with this seed: int64 ``(n,)``."""
+    keys = Noise.training(seed, torch.arange(n)).uniform(_ORDER, (), draw=epoch, purpose="order")
+    return keys.argsort(stable=True)
+
+
+def subset(column: Column, index: Sequence[int]) -> Column:
+    """The rows ``index`` of a data set's column."""
+    return replace(column, values=column.values[np.asarray(index)])
+
+
+def _compact(state: State) -> State:
+    """The same state with classes in the smallest integer type that holds them."""
+
+    def shrink(part: Part, x: Tensor) -> Tensor:
+        if part.kind == "gaussian":
+            return x.float()
+        return x.to(torch.uint8) if part.classes <= 256 else x.to(torch.int32)
+
+    return state.map(shrink)

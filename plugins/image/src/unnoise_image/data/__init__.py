@@ -1,0 +1,1 @@
+"""Data sets of pictures. An item is a uint8 array ``(height, width, channels)``."""

@@ -1,0 +1,175 @@
+"""How good generated pictures are, each number beside what real and random pictures get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unnoise.contracts import Dataset, Evidence, Labels, Metric, Score
+from unnoise.errors import UserError
+from unnoise.metrics import frechet_distance, kernel_distance, moments, nearest_distances, subset
+from unnoise_image.classifier import Recipe, cached_classifier, predict
+from unnoise_image.lite0 import lite0_features
+from unnoise_image.pictures import Picture, stack
+from unnoise_image.representation import describe
+
+Features = Callable[[Tensor], Tensor]
+
+
+class ClassifierMetric(Metric):
+    """Judged by a small classifier that saw only the real training split: how often a picture made for a class is of
+    that class, and Frechet and kernel distance of its features to those of real test pictures.
+
+    Data without classes gets no score here.
+
+    Args:
+        column: which column of the data names the class.
+        seed: of the classifier's training, so that different models are judged by the same classifier.
+    """
+
+    def __init__(self, column: str = "class", seed: int = 0) -> None:
+        self.column, self.recipe = column, Recipe(seed=seed)
+
+    def __call__(self, evidence: Evidence) -> list[Score]:
+        train, test = evidence.train.columns().get(self.column), evidence.test.columns().get(self.column)
+        if not isinstance(train, Labels) or not isinstance(test, Labels):
+            return []
+        real, labels = _labelled(evidence.train, train.values)
+        net = cached_classifier(real, labels, len(train.names), self.recipe, evidence.cache)
+        scores = []
+        if self.column in evidence.conditions:
+            wanted = np.asarray(evidence.conditions[self.column])
+            known = np.flatnonzero(wanted >= 0)
+
+            def accuracy(pictures: Tensor, classes: NDArray[Any] | Tensor) -> float:
+                return float((predict(net, pictures)[1] == torch.as_tensor(classes)).double().mean())
+
+            if len(known):
+                made = pictures_of([evidence.generated[int(i)] for i in known], like=real)
+                noise = pictures_of(evidence.noise, like=real) if evidence.noise else None
+                asked = np.resize(wanted[known], 0 if noise is None else len(noise))
+                note = f"N={len(known)}; floor: the classifier's own accuracy on {len(test.values)} real test pictures"
+                scores.append(
+                    Score(
+                        "class_accuracy",
+                        accuracy(made, wanted[known]),
+                        accuracy(*_labelled(evidence.test, test.values)),
+                        None if noise is None else accuracy(noise, asked),
+                        "higher",
+                        note,
+                    )
+                )
+        return scores + feature_scores("classifier", lambda x: predict(net, x)[0], evidence)
+
+
+class Lite0Metric(Metric):
+    """Frechet distance ("FD-Lite0"; it is no FID) and kernel distance in features of EfficientNet-Lite0.
+
+    Args:
+        size: side to which pictures are scaled.
+
+    Raises:
+        UserError: when called, if the network is not installed.
+    """
+
+    def __init__(self, size: int = 64) -> None:
+        self.size = size
+
+    def __call__(self, evidence: Evidence) -> list[Score]:
+        return feature_scores("lite0", lambda x: lite0_features(x, self.size), evidence)
+
+
+class MemorisationMetric(Metric):
+    """Median Euclidean distance of a picture to the nearest training picture, over the same for real test pictures:
+    well below 1 means that the model repeats its training data.
+    """
+
+    def __call__(self, evidence: Evidence) -> list[Score]:
+        train = pictures_of(evidence.train)
+        reference = train.flatten(1)
+
+        def median(items: Sequence[Picture]) -> float:
+            return float(nearest_distances(pictures_of(items, like=train).flatten(1), reference).median()) / 255
+
+        test = [evidence.test[i] for i in range(len(evidence.test))]
+        real = median(test)
+        if not real:
+            return []  # test pictures repeat training pictures, so nothing can be said
+        return [
+            Score(
+                "nearest_train_ratio",
+                median(evidence.generated) / real,
+                1.0,
+                median(evidence.noise) / real if evidence.noise else None,
+                "near",
+                f"N={len(evidence.generated)}, real test {len(test)}, whose median is {real:.3f} (levels in [0, 1])",
+            )
+        ]
+
+
+def feature_scores(name: str, features: Features, evidence: Evidence) -> list[Score]:
+    """Frechet and kernel distance of generated to real test pictures. The floor is that of real training pictures, the
+    ceiling that of noise, all with the same number N of pictures (the largest that all can give).
+
+    Args:
+        name: of the features.
+        features: uint8 pictures ``(N, channels, height, width)`` -> ``(N, D)``.
+        evidence: what is judged.
+    """
+    sets: dict[str, Sequence[Any] | Dataset] = {
+        "made": evidence.generated,
+        "train": evidence.train,
+        "test": evidence.test,
+        **({"noise": evidence.noise} if len(evidence.noise) >= 2 else {}),
+    }
+    n = min(len(items) for items in sets.values())
+    if n < 2:
+        return []
+    test_shape = evidence.test[0].shape
+    found = {}
+    for key, items in sets.items():
+        chosen = pictures_of([items[i] for i in subset(len(items), n, evidence.seed)])
+        if chosen.shape[1:] != (test_shape[2], *test_shape[:2]):
+            raise _other_shape(chosen, test_shape)
+        found[key] = features(chosen)
+    summaries = {key: moments(value) for key, value in found.items()}
+
+    def score(kind: str, distance: Callable[[str], float]) -> Score:
+        ceiling = distance("noise") if "noise" in found else None
+        return Score(f"{kind}_{name}", distance("made"), distance("train"), ceiling, "lower", f"N={n}")
+
+    return [
+        score("frechet", lambda key: frechet_distance(summaries[key], summaries["test"])),
+        score("kernel", lambda key: kernel_distance(found[key], found["test"])),
+    ]
+
+
+def pictures_of(items: Sequence[Picture] | Dataset, like: Tensor | None = None) -> Tensor:
+    """Items as uint8 ``(N, channels, height, width)``.
+
+    Raises:
+        UserError: if they are not of the shape of ``like``.
+    """
+    pictures = stack([items[i] for i in range(len(items))])
+    if like is not None and pictures.shape[1:] != like.shape[1:]:
+        raise _other_shape(pictures, (*like.shape[2:], like.shape[1]))
+    return pictures
+
+
+def _other_shape(pictures: Tensor, real: Sequence[int]) -> UserError:
+    channels, height, width = pictures.shape[1:]
+    return UserError(
+        f"the pictures have {describe((height, width, channels))}, the real ones {describe(real)}",
+        "scale them first, or judge them against other data: data=folder data.root=... data.size=...",
+    )
+
+
+def _labelled(data: Dataset, labels: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """The pictures whose class is known, and their classes."""
+    known = np.flatnonzero(labels >= 0)
+    return pictures_of([data[int(i)] for i in known]), torch.as_tensor(labels[known])

@@ -1,0 +1,187 @@
+"""Denoiser networks for a grid of channels: pixels or latents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from unnoise import nn as blocks
+from unnoise.contracts import Context, Network
+from unnoise.errors import UserError
+from unnoise.layout import Layout, Part
+from unnoise.level import Level
+from unnoise.state import State
+
+
+class GridNetwork(Network):
+    """What both networks share: the one part they denoise, and the vector that tells them of level and condition.
+
+    Args:
+        layout: one gaussian part ``(channels, height, width)``.
+        context_dim: size of the embedded condition; 0 for none.
+        cond_dim: size of the vector.
+        cross_attention: whether the condition's tokens are attended to.
+        patch: side of the blocks of pixels that are taken together.
+
+    Raises:
+        UserError: if the layout is another, ``patch`` does not divide the sides, or there is nothing to attend to.
+    """
+
+    def __init__(self, layout: Layout, context_dim: int, cond_dim: int, cross_attention: bool, patch: int) -> None:
+        super().__init__()
+        self.part = grid_part(layout)
+        self.channels, *sides = self.part.fixed_shape
+        if any(side % patch for side in sides):
+            raise UserError(
+                f"denoiser.patch={patch} does not divide {sides[0]}x{sides[1]}", "choose a divisor of both sides"
+            )
+        if cross_attention and not context_dim:
+            raise UserError(
+                "denoiser.cross_attention=true, but the model has no condition", "name one: conditions.use=[class]"
+            )
+        self.patch, self.sides = (patch, patch), (sides[0] // patch, sides[1] // patch)
+        self.token_dim = context_dim if cross_attention else 0
+        self.level = blocks.LevelEmbedding(cond_dim, context_dim)
+
+    def conditioning(self, level: Level, context: Context | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The vector ``(B, cond_dim)``, and the tokens to attend to with their mask.
+
+        Raises:
+            UserError: if the noise level varies within a picture, or there are tokens and nothing attends to them.
+        """
+        c_noise = level.c_noise[self.part.name]
+        if c_noise.dim() != 1:
+            raise UserError(
+                "this denoiser takes one noise level per picture", "use a denoiser that takes one per element"
+            )
+        tokens = None if context is None else context.tokens
+        if tokens is not None and not self.token_dim:
+            raise UserError(
+                "conditions.tokens=true, but the denoiser does not attend to tokens",
+                "set denoiser.cross_attention=true",
+            )
+        mask = None if context is None else context.token_mask
+        return self.level(c_noise, None if context is None else context.vector), tokens, mask
+
+
+class UNet(GridNetwork):
+    """A convolutional U-Net (Ho et al. 2020; Dhariwal & Nichol 2021).
+
+    Args:
+        layout, context_dim, cond_dim, cross_attention, patch: see :class:`GridNetwork`.
+        channels: width of every level, finest first; sides halve from one to the next.
+        depth: residual blocks per level.
+        attention: for every level, whether its blocks are followed by attention over all positions.
+        head_dim: channels per attention head.
+        dropout: probability, in residual blocks.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        context_dim: int,
+        channels: Sequence[int] = (32, 64),
+        depth: int = 1,
+        attention: Sequence[bool] = (False, True),
+        head_dim: int = 32,
+        cond_dim: int = 128,
+        cross_attention: bool = False,
+        patch: int = 1,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(layout, context_dim, cond_dim, cross_attention, patch)
+        if len(attention) != len(channels):
+            raise UserError(
+                f"denoiser.attention has {len(attention)} entries for {len(channels)} levels",
+                "give one true or false per entry of denoiser.channels",
+            )
+        if cross_attention and not any(attention):
+            raise UserError("denoiser.cross_attention=true, but no level attends", "set an entry of denoiser.attention")
+        width = self.channels * patch**2
+        self.unet = blocks.UNet(
+            2, width, width, channels, depth, attention, cond_dim, self.token_dim, head_dim, dropout
+        )
+
+    def forward(
+        self,
+        x: State,
+        level: Level,
+        context: Context | None,
+        previous: Mapping[str, Tensor] | None = None,
+        residuals: Sequence[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """As :class:`Network`. ``residuals``: one tensor per skip connection, finest first, then one for the middle."""
+        cond, tokens, mask = self.conditioning(level, context)
+        grid = blocks.space_to_depth(x.parts[self.part.name], self.patch)
+        grid = self.unet(grid, cond, tokens, mask, residuals)
+        return {self.part.name: blocks.depth_to_space(grid, self.patch)}
+
+
+class DiT(GridNetwork):
+    """A transformer over patches (Peebles & Xie 2023) with fixed positions and, where asked for, cross-attention.
+
+    Args:
+        layout, context_dim, cross_attention, patch: see :class:`GridNetwork`.
+        dim: width.
+        depth: number of blocks.
+        heads: attention heads.
+        mlp_ratio: width of a block's MLP over ``dim``.
+        cond_dim: size of the vector that tells of level and condition; ``dim`` if left out.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        context_dim: int,
+        dim: int = 192,
+        depth: int = 6,
+        heads: int = 6,
+        patch: int = 2,
+        mlp_ratio: float = 4.0,
+        cond_dim: int | None = None,
+        cross_attention: bool = False,
+    ) -> None:
+        super().__init__(layout, context_dim, cond_dim or dim, cross_attention, patch)
+        if dim % heads:
+            raise UserError(f"denoiser.heads={heads} does not divide denoiser.dim={dim}", "choose a divisor")
+        width = self.channels * patch**2
+        self.embed = nn.Linear(width, dim)
+        self.transformer = blocks.Transformer(dim, depth, heads, cond_dim or dim, self.token_dim, mlp_ratio)
+        self.norm_out = blocks.AdaLN(dim, cond_dim or dim)
+        self.out = nn.Linear(dim, width)
+        blocks.zero_(self.out)
+        positions = blocks.position_embedding(blocks.grid_positions(self.sides), dim)
+        self.register_buffer("positions", positions, persistent=False)
+
+    positions: Tensor
+
+    def forward(
+        self,
+        x: State,
+        level: Level,
+        context: Context | None,
+        previous: Mapping[str, Tensor] | None = None,
+        residuals: Sequence[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """As :class:`Network`. ``residuals[i] (B, patches, dim)`` is added after block i."""
+        cond, tokens, mask = self.conditioning(level, context)
+        h = self.embed(blocks.patchify(x.parts[self.part.name], self.patch)) + self.positions
+        h = self.transformer(h, cond, context=tokens, context_mask=mask, residuals=residuals)
+        h, _ = self.norm_out(h, cond)
+        return {self.part.name: blocks.unpatchify(self.out(h), self.patch, self.sides)}
+
+
+def grid_part(layout: Layout) -> Part:
+    """The only part of a layout, a fixed grid of channels.
+
+    Raises:
+        UserError: if the layout is another.
+    """
+    part = layout.parts[0]
+    if len(layout) != 1 or part.kind != "gaussian" or len(part.shape) != 3 or part.variable_axes:
+        raise UserError(
+            f"this denoiser takes one gaussian part (channels, height, width), not {', '.join(layout.names)}",
+            "choose a representation of pictures: representation=pixels or representation=latents",
+        )
+    return part

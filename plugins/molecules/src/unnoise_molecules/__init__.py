@@ -1,0 +1,1 @@
+"""Molecules for unnoise."""

@@ -1,0 +1,151 @@
+"""Molecules as graphs: SMILES <-> atom types and bond orders.
+
+An item of this plugin is a SMILES string. That also holds for what a model makes: a graph that breaks the rules of
+valence still has a SMILES, one that does not parse.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Self
+
+from rdkit import Chem, rdBase
+
+BOND_ORDERS = (None, Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
+"""Bond class -> RDKit's bond type; class 0 is no bond, and a class is its own order."""
+
+_CLASS = {order: index for index, order in enumerate(BOND_ORDERS) if order is not None}
+_TYPE = re.compile(r"([A-Z][a-z]?)([+-]\d+)?(?:H(\d+))?")
+
+
+class NotRepresentable(Exception):
+    """Why a molecule has no graph of this kind; the text is for people."""
+
+
+@dataclass(frozen=True)
+class AtomType:
+    """One kind of atom.
+
+    Args:
+        symbol: of its element.
+        charge: formal charge.
+        hydrogens: number of implicit hydrogens, where it is not what the atom's valence asks for (radicals, some
+            metals); None where it is.
+    """
+
+    symbol: str
+    charge: int = 0
+    hydrogens: int | None = None
+
+    def __str__(self) -> str:
+        charge = f"{self.charge:+d}" if self.charge else ""
+        return self.symbol + charge + ("" if self.hydrogens is None else f"H{self.hydrogens}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The inverse of ``str``: ``"N+1"``, ``"C+0H2"`` or ``"CH2"``."""
+        match = _TYPE.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r} is no atom type")
+        symbol, charge, hydrogens = match.groups()
+        return cls(symbol, int(charge or 0), None if hydrogens is None else int(hydrogens))
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A molecule without stereochemistry.
+
+    Args:
+        atoms: the type of every atom.
+        bonds: ``(i, j, class)`` with i < j and class an index into :data:`BOND_ORDERS`.
+    """
+
+    atoms: tuple[AtomType, ...]
+    bonds: tuple[tuple[int, int, int], ...]
+
+
+def parse(smiles: str) -> Chem.Mol | None:
+    """The sanitised molecule of a SMILES, or None where there is none. The empty string is no molecule."""
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(smiles) if smiles else None
+    return molecule if molecule is not None and molecule.GetNumAtoms() else None
+
+
+@lru_cache(maxsize=1 << 18)
+def graph_of(smiles: str) -> Graph:
+    """The graph of a SMILES, with aromatic rings written as alternating bonds.
+
+    Raises:
+        NotRepresentable: if it does not parse, or :func:`smiles_of` does not give the same molecule back.
+    """
+    molecule = parse(smiles)
+    if molecule is None:
+        raise NotRepresentable("RDKit cannot read it")
+    plain = _without_stereo(molecule)
+    expected = Chem.MolToSmiles(plain)
+    with rdBase.BlockLogs():
+        Chem.Kekulize(plain, clearAromaticFlags=True)
+    for bond in plain.GetBonds():
+        if bond.GetBondType() not in _CLASS:
+            raise NotRepresentable("it has a bond that is not single, double or triple")
+    bonds = tuple(
+        (*sorted((b.GetBeginAtomIdx(), b.GetEndAtomIdx())), _CLASS[b.GetBondType()]) for b in plain.GetBonds()
+    )
+    bare = Graph(tuple(AtomType(a.GetSymbol(), a.GetFormalCharge()) for a in plain.GetAtoms()), bonds)
+    # Where RDKit's own count of hydrogens differs from the molecule's, the count becomes part of the type.
+    guess = assemble(bare)
+    guess.UpdatePropertyCache(strict=False)
+    wanted = [atom.GetTotalNumHs() for atom in plain.GetAtoms()]
+    guessed = [atom.GetTotalNumHs() for atom in guess.GetAtoms()]
+    atoms = tuple(
+        kind if have == want else AtomType(kind.symbol, kind.charge, want)
+        for kind, have, want in zip(bare.atoms, guessed, wanted, strict=True)
+    )
+    graph = Graph(atoms, bonds)
+    if smiles_of(graph) != expected:
+        raise NotRepresentable("its graph gives another molecule back")
+    return graph
+
+
+def assemble(graph: Graph) -> Chem.RWMol:
+    """The RDKit molecule of a graph, legal or not, not yet sanitised."""
+    molecule = Chem.RWMol()
+    for kind in graph.atoms:
+        atom = Chem.Atom(kind.symbol)
+        atom.SetFormalCharge(kind.charge)
+        if kind.hydrogens is not None:
+            atom.SetNoImplicit(True)
+            atom.SetNumExplicitHs(kind.hydrogens)
+        molecule.AddAtom(atom)
+    for i, j, order in graph.bonds:
+        molecule.AddBond(i, j, BOND_ORDERS[order])
+    return molecule
+
+
+def smiles_of(graph: Graph) -> str:
+    """The canonical SMILES of a graph; of an illegal one a SMILES that does not parse. Nothing is repaired."""
+    molecule = assemble(graph)
+    with rdBase.BlockLogs():
+        try:
+            Chem.SanitizeMol(molecule)
+        except (Chem.MolSanitizeException, ValueError):
+            return str(Chem.MolToSmiles(assemble(graph)))
+    return str(Chem.MolToSmiles(molecule))
+
+
+def canonical(smiles: str) -> str | None:
+    """The canonical SMILES without stereochemistry, or None for what does not parse."""
+    molecule = parse(smiles)
+    return None if molecule is None else str(Chem.MolToSmiles(_without_stereo(molecule)))
+
+
+def _without_stereo(molecule: Chem.Mol) -> Chem.Mol:
+    """A copy that says nothing of stereochemistry, isotopes or atom maps."""
+    plain = Chem.Mol(molecule)
+    Chem.RemoveStereochemistry(plain)
+    for atom in plain.GetAtoms():
+        atom.SetAtomMapNum(0)
+        atom.SetIsotope(0)
+    return plain

@@ -1,0 +1,1 @@
+"""Configs of this plugin, found as ``pkg://unnoise_molecules.conf``."""

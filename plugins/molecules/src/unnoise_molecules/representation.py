@@ -1,0 +1,163 @@
+"""Molecules as dense graphs of categories: atom types and a symmetric matrix of bond orders."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unnoise.contracts import Representation
+from unnoise.errors import UserError
+from unnoise.layout import Layout, Part
+from unnoise.noise import Noise
+from unnoise.state import State
+from unnoise_molecules.chemistry import BOND_ORDERS, AtomType, Graph, NotRepresentable, graph_of, smiles_of
+from unnoise_molecules.drawing import draw_grid
+from unnoise_molecules.files import write_sdf, write_smiles
+
+_SIZE = Part("size", "gaussian", ())
+
+
+class MoleculeGraph(Representation):
+    """SMILES <-> heavy atoms and the bonds between them.
+
+    Two categorical parts over the masked axis ``nodes``: ``atoms`` (kinds of atom met in the training data; charge is
+    part of the kind) and ``bonds`` (none, single, double, triple; aromatic rings are written as alternating bonds).
+    Hydrogens follow from valence. Stereochemistry and isotopes are not represented. Nothing is repaired on the way
+    back: what breaks the rules of valence becomes a SMILES that does not parse.
+
+    Args:
+        max_atoms: larger molecules are left out; 0 takes all.
+        min_count: atom types with fewer atoms than this in the training data are left out, with their molecules.
+        connected: leave out what consists of several pieces (salts, mixtures).
+    """
+
+    sizes_seen: Tensor
+    """int64 ``(largest + 1,)``: number of training molecules with so many atoms."""
+
+    def __init__(self, max_atoms: int = 0, min_count: int = 1, connected: bool = True) -> None:
+        super().__init__()
+        if max_atoms < 0 or min_count < 1:
+            raise UserError(
+                f"representation: max_atoms={max_atoms} and min_count={min_count}",
+                "max_atoms is 0 (no limit) or more, min_count 1 or more",
+            )
+        self.max_atoms, self.min_count, self.connected = max_atoms, min_count, connected
+        self.vocabulary: tuple[AtomType, ...] = ()
+
+    def fit(self, items: Sequence[str]) -> None:
+        """Measure which atom types there are, and how many atoms molecules have."""
+        counts: Counter[AtomType] = Counter()
+        for graph in self._graphs(items):
+            counts.update(graph.atoms)
+        known = sorted((kind for kind, n in counts.items() if n >= self.min_count), key=lambda k: (-counts[k], str(k)))
+        sizes = Counter(len(graph.atoms) for graph in self._graphs(items) if set(graph.atoms) <= set(known))
+        if not sizes:
+            raise UserError(
+                f"none of the {len(items)} molecules can be represented",
+                "loosen representation.max_atoms, min_count or connected, or look at the data",
+            )
+        self._allocate(known, max(sizes))
+        for size, count in sizes.items():
+            self.sizes_seen[size] = count
+
+    def settings(self) -> dict[str, Any]:
+        return {"vocabulary": [str(kind) for kind in self.vocabulary], "largest": len(self.sizes_seen) - 1}
+
+    def restore(self, settings: Mapping[str, Any]) -> None:
+        self._allocate([AtomType.parse(text) for text in settings["vocabulary"]], int(settings["largest"]))
+
+    def unfit(self, items: Sequence[str]) -> Mapping[int, str]:
+        """Molecules that do not survive encoding and decoding, or that the options leave out."""
+        reasons = {}
+        for index, smiles in enumerate(items):
+            reason = self._refusal(smiles)
+            if reason:
+                reasons[index] = reason
+        return reasons
+
+    def encode(self, items: Sequence[str]) -> State:
+        """Clean states of molecules.
+
+        Raises:
+            UserError: for a molecule that :meth:`unfit` names.
+        """
+        graphs = []
+        for smiles in items:
+            reason = self._refusal(smiles)
+            if reason:
+                raise UserError(f"{smiles!r} cannot be represented: {reason}", "leave it out")
+            graphs.append(graph_of(smiles))
+        index = {kind: k for k, kind in enumerate(self.vocabulary)}
+        sizes = torch.tensor([len(graph.atoms) for graph in graphs], dtype=torch.int64)
+        state = State.zeros(self.layout, len(graphs), {"nodes": sizes})
+        atoms, bonds = state.parts["atoms"], state.parts["bonds"]
+        for b, graph in enumerate(graphs):
+            atoms[b, : len(graph.atoms)] = torch.tensor([index[kind] for kind in graph.atoms])
+            if graph.bonds:
+                i, j, order = torch.tensor(graph.bonds).T
+                bonds[b, i, j] = bonds[b, j, i] = order
+        return state
+
+    def decode(self, state: State) -> list[str]:
+        """Canonical SMILES; of an illegal graph a SMILES that does not parse."""
+        columns = (state.sizes["nodes"], state.parts["atoms"], state.parts["bonds"].triu(1))
+        found = []
+        for size, atoms, bonds in zip(*(column.tolist() for column in columns), strict=True):
+            edges = ((i, j, bonds[i][j]) for i in range(size) for j in range(i + 1, size) if bonds[i][j])
+            found.append(smiles_of(Graph(tuple(self.vocabulary[k] for k in atoms[:size]), tuple(edges))))
+        return found
+
+    def sizes(self, noise: Noise) -> dict[str, Tensor]:
+        """Numbers of atoms, distributed as in the training data."""
+        cdf = self.sizes_seen.double().cumsum(0)
+        u = noise.uniform(_SIZE, (), purpose="sizes")
+        return {"nodes": torch.searchsorted((cdf / cdf[-1]).to(u.device), u, right=True)}
+
+    def save(self, items: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> list[Path]:
+        """``molecules.smi`` with every item, ``molecules.sdf`` with those that are molecules, drawn flat."""
+        smiles, sdf = folder / "molecules.smi", folder / "molecules.sdf"
+        write_smiles(items, smiles)
+        write_sdf(items, sdf, settings)
+        return [smiles, sdf]
+
+    def preview(self, items: Sequence[str], path: Path) -> None:
+        draw_grid(items, path)
+
+    def _allocate(self, vocabulary: Sequence[AtomType], largest: int) -> None:
+        self.vocabulary = tuple(vocabulary)
+        self.layout = Layout(
+            (
+                Part("atoms", "categorical", ("nodes",), classes=len(vocabulary)),
+                Part("bonds", "categorical", ("nodes", "nodes"), classes=len(BOND_ORDERS), symmetric=True),
+            )
+        )
+        self.register_buffer("sizes_seen", torch.zeros(largest + 1, dtype=torch.int64))
+
+    def _graphs(self, items: Sequence[str]) -> Iterator[Graph]:
+        """The graphs of those items that the options allow and that survive the round trip."""
+        for smiles in items:
+            if not self._refusal(smiles, set()):
+                yield graph_of(smiles)
+
+    def _refusal(self, smiles: str, known: set[AtomType] | None = None) -> str:
+        """Why a molecule is left out; empty if it is not.
+
+        Args:
+            smiles: the molecule.
+            known: atom types that may occur; the vocabulary if None, any if empty.
+        """
+        try:
+            graph = graph_of(smiles)
+        except NotRepresentable as error:
+            return str(error)
+        if self.max_atoms and len(graph.atoms) > self.max_atoms:
+            return f"more than {self.max_atoms} heavy atoms"
+        if self.connected and "." in smiles:
+            return "several pieces"
+        strange = set(graph.atoms) - (set(self.vocabulary) if known is None else known or set(graph.atoms))
+        return f"atom type {min(map(str, strange))} is too rare" if strange else ""

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from unnoise import schedules
+from unnoise.errors import UserError
+from unnoise.sampling import SPACINGS, grid
+
+CURVES = [schedules.cosine(), schedules.scaled_linear(), schedules.edm(), schedules.flow(),
+          schedules.shift(schedules.flow(), 3.0)]
+
+
+@pytest.mark.parametrize("schedule", CURVES, ids=lambda s: s.name)
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("steps", [1, 2, 3, 9, 27, 50])
+@pytest.mark.parametrize("start", [1.0, 0.6])
+def test_a_grid_has_its_steps_and_exact_ends(schedule, spacing, steps, start):
+    times = grid(schedule, steps, spacing, start)
+    assert times.shape == (steps + 1,) and times.dtype == np.float64
+    assert times[0] == min(start, schedule.t_max) and times[-1] == 0.0
+    assert (np.diff(times) < 0).all()
+    assert times[-2] >= schedule.t_min * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("schedule", CURVES, ids=lambda s: s.name)
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_a_stop_above_zero_is_reached_without_a_jump(schedule, spacing):
+    times = grid(schedule, 8, spacing, start=0.9, stop=0.3)
+    assert times[0] == 0.9 and times[-1] == pytest.approx(0.3, abs=1e-3) and len(times) == 9
+
+
+def test_spacings_are_uniform_in_their_own_coordinate():
+    schedule = schedules.cosine()
+    inner = grid(schedule, 12, "log_snr")[:-1]
+    np.testing.assert_allclose(np.diff(schedule.log_snr(inner), 2), 0, atol=1e-9)
+    inner = grid(schedule, 12, "karras")[:-1]
+    ratio = schedule.sigma(inner) / schedule.alpha(inner)
+    np.testing.assert_allclose(np.diff(ratio ** (1 / 7), 2), 0, atol=1e-9)
+    np.testing.assert_allclose(np.diff(grid(schedule, 12, "linear"), 2), 0, atol=1e-12)
+
+
+def test_karras_is_the_published_grid():
+    """Karras et al. 2022, table 1: sigma_max 80, sigma_min 0.002, rho 7."""
+    i = np.arange(18)
+    sigma = (80 ** (1 / 7) + i / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+    schedule = schedules.edm()
+    for spacing in ("karras", "linear"):  # time of edm() is the coordinate of that grid
+        np.testing.assert_allclose(schedule.sigma(grid(schedule, 18, spacing)[:-1]), sigma, rtol=1e-9)
+
+
+@pytest.mark.parametrize("steps", [7, 10, 20, 25, 50, 999, 1000])
+def test_trailing_keeps_to_integer_steps(steps):
+    """Lin et al. 2024, section 3.3: round(T - i T / n) - 1."""
+    schedule = schedules.scaled_linear()
+    expected = np.rint(1000 - np.arange(steps) * (1000 / steps)).astype(int) - 1
+    times = grid(schedule, steps, "trailing")[:-1]
+    np.testing.assert_array_equal(schedule.step_of(times), expected)
+    np.testing.assert_allclose(schedule.t_of_step(expected), times, atol=1e-15)
+
+
+def test_explicit_times():
+    schedule = schedules.cosine()
+    np.testing.assert_array_equal(grid(schedule, 3, [0.9, 0.5, 0.2, 0.0]), [0.9, 0.5, 0.2, 0.0])
+    assert grid(schedule, 1, np.array([1.0, 0.0]))[0] == schedule.t_max
+    per_sample = np.array([[0.9, 0.8], [0.4, 0.3], [0.0, 0.0]])
+    np.testing.assert_array_equal(grid(schedule, 2, per_sample), per_sample)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"steps": 2.5}, "steps is 2.5"),
+        ({"steps": True}, "steps is True"),
+        ({"spacing": "karas"}, "Did you mean 'karras'"),
+        ({"start": 0.0}, "start is 0.0"),
+        ({"start": 1.2}, "start is 1.2"),
+        ({"start": 0.5, "stop": 0.5}, "stop is 0.5"),
+        ({"start": float("nan")}, "start is nan"),
+        ({"stop": -0.1}, "stop is -0.1"),
+        ({"spacing": [0.9, 0.5, 0.0]}, "has 5 times"),
+        ({"spacing": [0.9, 0.5, 0.6, 0.2, 0.0]}, "fall strictly"),
+        ({"spacing": [0.9, 0.5, np.nan, 0.2, 0.0]}, "fall strictly"),
+        ({"spacing": [0.9, 0.5, 0.3, 1e-9, 0.0]}, "working range"),
+        ({"spacing": [1.0, 0.9999, 0.3, 0.2, 0.0]}, "working range"),
+    ],
+)
+def test_malformed_grids_are_refused(arguments, message):
+    with pytest.raises(UserError, match=message):
+        grid(**{"schedule": schedules.cosine(), "steps": 4} | arguments)
+
+
+def test_more_steps_than_a_table_has():
+    with pytest.raises(UserError, match="do not fit"):
+        grid(schedules.linear_beta(steps=10), 11, "trailing")

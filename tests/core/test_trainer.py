@@ -1,0 +1,216 @@
+"""The training loop: resumed runs are the same run, interrupted ones lose nothing, broken ones say where."""
+
+import json
+import os
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from unnoise.contracts import Representation
+from unnoise.errors import UserError
+from unnoise.schema import ConditionsConfig, EmaConfig, TrainConfig
+from unnoise.training.checkpoint import checkpoints
+from unnoise.training.data import EncodedData
+from unnoise.training.tasks import Diffusion
+from unnoise.training.trainer import Events, Task, Trainer, choose_device, uses_bfloat16
+
+CONFIG = TrainConfig(
+    steps=12, batch=8, lr=3e-3, warmup=3, log_every=2, checkpoint_every=5, keep=9, part_weights={"bonds": 3.0},
+    weighting={"name": "learned"}, time_sampling={"name": "logit_normal"},
+)  # fmt: skip
+
+
+class Jittered(Representation):
+    """Encoded already; adds noise to positions, and carries a statistic."""
+
+    def __init__(self, layout):
+        super().__init__()
+        self.layout = layout
+        self.register_buffer("scale", torch.tensor(2.0))
+
+    fit = settings = restore = encode = decode = save = preview = None
+
+    def augment(self, state, noise):
+        x = state.parts["x"] + 0.1 * noise.normal(self.layout["x"], state.parts["x"].shape[1:], purpose="augment")
+        return state.replace({**state.parts, "x": x}).project()
+
+
+Jittered.__abstractmethods__ = frozenset()
+
+
+def make_task(mixed, config=CONFIG, seed=0):
+    data = EncodedData(mixed.state((5, 3, 1, 4, 2, 5, 3, 4, 2, 5)), {"class": torch.arange(10) % 3 - 1})
+    return Diffusion(Jittered(mixed.layout), mixed.denoiser(dropout=0.2), data, config, ConditionsConfig(), seed)
+
+
+def make_trainer(mixed, folder, config=CONFIG, **events):
+    folder.mkdir(exist_ok=True)
+    return Trainer(make_task(mixed, config), config, 0, folder, Events(**events))
+
+
+def final(folder):
+    last = checkpoints(folder / "checkpoints")[-1]
+    return {f"{name}/{key}": value for name in ("model", "ema", "optimizer") for key, value in last.tensors(name).items()}
+
+
+def same(a, b):
+    return set(a) == set(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_resumed_run_is_bit_identical_to_a_straight_one(mixed, tmp_path, optimizer):
+    config = replace(CONFIG, optimizer=optimizer)
+    make_trainer(mixed, tmp_path / "straight", config).run()
+    straight = final(tmp_path / "straight")
+    for crash_at in (5, 10):
+
+        def crash(path, step, crash_at=crash_at):
+            if step == crash_at:
+                raise OSError("power cut")
+
+        folder = tmp_path / f"crashed{crash_at}"
+        with pytest.raises(OSError, match="power cut"):
+            make_trainer(mixed, folder, config, saved=crash).run()
+        torch.rand(3)  # whatever happened in between
+        again = make_trainer(mixed, folder, config)
+        again.resume(checkpoints(folder / "checkpoints")[-1])
+        again.run()
+        assert same(final(folder), straight)
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        expected = [json.loads(line) for line in (tmp_path / "straight" / "metrics.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines] == [2, 4, 6, 8, 10, 12]
+        # The first line after a resume averages over the steps since then.
+        assert [line["loss"] for line in lines if line["step"] != crash_at + 1] == [
+            line["loss"] for line in expected if line["step"] != crash_at + 1
+        ]
+
+
+def test_ctrl_c_saves_a_whole_step_and_loses_nothing(mixed, tmp_path):
+    make_trainer(mixed, tmp_path / "straight").run()
+
+    def interrupt(step, metrics):
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(mixed, tmp_path / "stopped", train_step=interrupt).run()
+    (saved,) = checkpoints(tmp_path / "stopped" / "checkpoints")
+    assert saved.step == 4 and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    again = make_trainer(mixed, tmp_path / "stopped")
+    again.resume(saved)
+    again.run()
+    assert same(final(tmp_path / "stopped"), final(tmp_path / "straight"))
+
+
+class Regression(Task):
+    """Least squares on addressed inputs; a loss that is NaN from ``bad_from`` on."""
+
+    def __init__(self, bad_from=10**9, inputs=torch.float32):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Linear(3, 1)
+        self.bad_from, self.seen, self.dtypes = bad_from, [], set()
+
+    def loss(self, index):
+        self.seen += index.tolist()
+        x = torch.stack([index.float().sin(), index.float().cos(), index % 2], 1)
+        out = self.net(x)
+        self.dtypes.add(out.dtype)
+        loss = (out.float()[:, 0] - x[:, 0]).square().mean()
+        return loss + (float("nan") if int(index.max()) >= self.bad_from else 0.0), {"error/x": loss}
+
+
+PLAIN = TrainConfig(steps=20, batch=4, log_every=5, checkpoint_every=10, warmup=0)
+
+
+def run_plain(tmp_path, config=PLAIN, task=None, **events):
+    task = task or Regression()
+    trainer = Trainer(task, config, 0, tmp_path, Events(**events))
+    trainer.run()
+    return trainer
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_naming_step_and_part(tmp_path):
+    task = Regression(bad_from=13 * 4)
+    with pytest.raises(UserError, match=r"loss.* of step 14 is not finite"):
+        run_plain(tmp_path, task=task)
+    assert [c.step for c in checkpoints(tmp_path / "checkpoints")] == [10]
+    assert all(torch.isfinite(value).all() for value in final(tmp_path).values())
+
+
+def test_a_batch_in_pieces_is_the_same_batch(tmp_path):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "pieces").mkdir()
+    whole = run_plain(tmp_path / "whole").task
+    pieces = run_plain(tmp_path / "pieces", replace(PLAIN, accumulate=4)).task
+    torch.testing.assert_close(pieces.net.weight, whole.net.weight, rtol=1e-5, atol=1e-6)
+    assert pieces.seen == whole.seen == list(range(80))
+    with pytest.raises(UserError, match="train.batch=4 cannot be computed in 3"):
+        Trainer(Regression(), replace(PLAIN, accumulate=3), 0, tmp_path)
+
+
+def test_the_clock_ends_a_run_and_the_learning_rate_falls_with_it(tmp_path):
+    config = replace(PLAIN, steps=10**7, minutes=0.5 / 60, log_every=20, decay=0.5)
+    begun = time.monotonic()
+    trainer = run_plain(tmp_path, config)
+    assert 0.4 < time.monotonic() - begun < 3 and trainer.state.step < 10**6
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[0]["lr"] == pytest.approx(1e-3, rel=0.05) and lines[-1]["lr"] < 3e-4
+    again = Trainer(Regression(), config, 0, tmp_path)
+    again.resume(checkpoints(tmp_path / "checkpoints")[-1])
+    assert again.progress() == 1.0
+
+
+def test_metrics_previews_and_checkpoints_come_when_asked(tmp_path):
+    told: list = []
+    config = replace(PLAIN, preview_every=10, keep=1, ema=EmaConfig(decay=0.5, warmup=False))
+    task = Regression()
+    run_plain(
+        tmp_path, config, task,
+        train_step=lambda step, metrics: told.append((step, sorted(metrics))),
+        saved=lambda path, step: told.append(("saved", step)),
+        preview=lambda step: told.append(("preview", step, task.training, task.net.weight.detach().clone())),
+    )  # fmt: skip
+    names = ["error/x", "grad_norm", "loss", "lr", "samples_per_second", "seconds"]
+    assert [entry for entry in told if entry[0] in (5, 10, 15, 20)] == [(step, names) for step in (5, 10, 15, 20)]
+    previews = [entry for entry in told if entry[0] == "preview"]
+    assert [entry[1] for entry in previews] == [10, 20] and not any(entry[2] for entry in previews) and task.training
+    (saved,) = checkpoints(tmp_path / "checkpoints")
+    assert saved.step == 20 and torch.equal(previews[-1][3], saved.tensors("ema")["net.weight"])
+    assert not torch.equal(task.net.weight, previews[-1][3])
+
+
+def test_a_run_learns(tmp_path):
+    trainer = run_plain(tmp_path, replace(PLAIN, steps=400, lr=0.03, batch=32))
+    lines = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1] < 1e-4 < lines[0] and trainer.progress() == 1.0
+
+
+def test_bfloat16_runs_the_network_and_keeps_weights_and_moments_in_float32(tmp_path):
+    task = Regression()
+    run_plain(tmp_path, replace(PLAIN, precision="bf16"), task)
+    assert task.dtypes == {torch.bfloat16} and {value.dtype for value in final(tmp_path).values()} == {torch.float32}
+
+
+def test_devices_and_precisions_that_do_not_exist_are_named():
+    assert choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(UserError, match="device 'gpu' cannot be used"):
+        choose_device("gpu")
+    with pytest.raises(UserError, match="'fp8' does not exist"):
+        uses_bfloat16("fp8", torch.device("cpu"))
+    assert not uses_bfloat16("auto", torch.device("cpu"))
+
+
+def test_statistics_are_in_the_checkpoint_and_are_not_averaged(mixed, tmp_path):
+    make_trainer(mixed, tmp_path).run()
+    tensors = checkpoints(tmp_path / "checkpoints")[-1].tensors("ema")
+    assert tensors["representation.scale"] == 2.0 and any(name.startswith("weightings.") for name in tensors)
+
+
+def test_a_weight_for_a_part_that_does_not_exist_is_named(mixed):
+    with pytest.raises(UserError, match="no part 'bond'. Did you mean 'bonds'"):
+        make_task(mixed, replace(CONFIG, part_weights={"bond": 2.0}))
