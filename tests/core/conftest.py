@@ -36,7 +36,7 @@ PROCESSES = {
 
 
 class Pooled(Network):
-    """Nodes and pairs through linear layers and a masked mean; not symmetric by itself, so that the engine has to be."""
+    """Nodes and pairs through linear layers and a masked mean; not symmetric by itself: the engine has to be."""
 
     self_conditioning = True
 
@@ -101,7 +101,9 @@ def make_denoiser(seed=0, parametrization="v", dropout=0.0, self_conditioning=Tr
     parametrizations = {
         name: Parametrization(parametrization, product.processes[name].schedule) for name in ("x", "dist")
     }
-    return Denoiser(Pooled(product.layout, 8, dropout=dropout), conditions, product, parametrizations, self_conditioning)
+    return Denoiser(
+        Pooled(product.layout, 8, dropout=dropout), conditions, product, parametrizations, self_conditioning
+    )
 
 
 @pytest.fixture

@@ -21,6 +21,13 @@ def test_what_is_saved_is_read_back(tmp_path):
     assert found.state["sha256"]["model.safetensors"] == sha256(saved.path / "model.safetensors")
 
 
+def test_saving_a_step_again_keeps_its_tensors_and_updates_its_facts(tmp_path):
+    save_checkpoint(tmp_path, 1, TENSORS, {"seconds": 1.0})
+    again = save_checkpoint(tmp_path, 1, {"model": {}}, {"seconds": 2.0})
+    assert again.state["seconds"] == 2.0 and set(again.tensors("model")) == {"a", "b"}
+    assert again.state["sha256"]["model.safetensors"] == sha256(again.path / "model.safetensors")
+
+
 def test_tied_weights_can_be_saved(tmp_path):
     w = torch.ones(3)
     tensors = save_checkpoint(tmp_path, 1, {"model": {"a": w, "b": w}}, {}).tensors("model")
@@ -68,7 +75,7 @@ def test_a_pruning_cut_short_leaves_nothing_that_looks_complete(tmp_path, monkey
 def test_a_damaged_file_is_named(tmp_path):
     saved = save_checkpoint(tmp_path, 1, TENSORS, {})
     (saved.path / "model.safetensors").write_bytes(b"rubbish")
-    with pytest.raises(UserError, match="model.safetensors cannot be read"):
+    with pytest.raises(UserError, match=r"model\.safetensors cannot be read"):
         saved.tensors("model")
 
 

@@ -21,7 +21,14 @@ def both(**options):
 
 @pytest.mark.parametrize(
     ("value", "raw"),
-    [("green", [1, 1, 1, 1]), (1, [1] * 4), ("7", [2] * 4), (7, [2] * 4), (["red", None], [0, -1, 0, -1]), (None, [-1] * 4)],
+    [
+        ("green", [1, 1, 1, 1]),
+        (1, [1] * 4),
+        ("7", [2] * 4),
+        (7, [2] * 4),
+        (["red", None], [0, -1, 0, -1]),
+        (None, [-1] * 4),
+    ],
 )
 def test_classes_by_name_then_by_index_and_lists_repeat(value, raw):
     assert both()["colour"].parse(value, 4).tolist() == raw
@@ -111,5 +118,5 @@ def test_an_unconditional_model_has_no_context_and_says_so():
 
 
 def test_a_column_that_does_not_exist_is_named():
-    with pytest.raises(UserError, match="no column 'color' to condition on. Did you mean 'colour'"):
+    with pytest.raises(UserError, match=r"no column 'color' to condition on\. Did you mean 'colour'"):
         Conditions.from_columns({"colour": LABELS}, ["color"], 8)

@@ -17,7 +17,9 @@ class Words(Dataset):
 
     def __init__(self, n=50):
         rng = np.random.default_rng(0)
-        self.words = ["".join(rng.choice(list("abcde"), rng.integers(1, 6))) + ("1" if i % 7 == 3 else "") for i in range(n)]
+        self.words = [
+            "".join(rng.choice(list("abcde"), rng.integers(1, 6))) + ("1" if i % 7 == 3 else "") for i in range(n)
+        ]
 
     def __len__(self):
         return len(self.words)
@@ -57,7 +59,9 @@ def encoded(chunk=7):
 
 def test_items_that_do_not_fit_are_left_out_and_counted():
     chosen = Selection.of(Words(), Letters(), chunk=11)
-    assert chosen.index == [i for i in range(50) if i % 7 != 3] and chosen.notes() == ["left out 7 of 50 items: has digits"]
+    assert chosen.index == [i for i in range(50) if i % 7 != 3] and chosen.notes() == [
+        "left out 7 of 50 items: has digits"
+    ]
 
     class NoneFits(Letters):
         def unfit(self, items):
@@ -85,7 +89,7 @@ def test_batches_hold_the_items_they_name_whatever_the_chunks():
 
 
 def test_batches_carry_no_needless_padding():
-    items, data = encoded()
+    _, data = encoded()
     for first in range(0, 40, 2):
         state, raw = data.batch(0, torch.arange(first, first + 2))
         assert state.masks["letters"].shape[1] == int(raw["length"].max())

@@ -108,7 +108,7 @@ def test_without_self_conditioning_the_history_is_not_used(mixed):
 def test_a_condition_the_model_does_not_know_is_named(mixed):
     denoiser = mixed.denoiser()
     x_t, times = noised(mixed, denoiser)
-    with pytest.raises(UserError, match="no condition 'clas'. Did you mean 'class'"):
+    with pytest.raises(UserError, match=r"no condition 'clas'\. Did you mean 'class'"):
         denoiser(x_t, times, {"clas": torch.zeros(3)})
 
 

@@ -23,7 +23,9 @@ def test_gaussian_posterior_mean_solves_the_normal_equations(schedule):
     denoiser = GaussianDenoiser([0.5, -1.0], COVARIANCE, schedule)
     x, t = torch.tensor([[0.3, 0.8], [-2.0, 1.0]], dtype=torch.float64), 0.4
     alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
-    precision = COVARIANCE.inverse() + (alpha / sigma) ** 2 * torch.eye(2).double()  # the product of prior and likelihood
+    precision = (
+        COVARIANCE.inverse() + (alpha / sigma) ** 2 * torch.eye(2).double()
+    )  # the product of prior and likelihood
     right = COVARIANCE.inverse() @ denoiser.mean + alpha / sigma**2 * x
     expected = torch.linalg.solve(precision, right.T).T
     torch.testing.assert_close(denoiser(x, t), expected, rtol=1e-12, atol=1e-12)

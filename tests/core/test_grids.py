@@ -5,8 +5,13 @@ from unnoise import schedules
 from unnoise.errors import UserError
 from unnoise.sampling import SPACINGS, grid
 
-CURVES = [schedules.cosine(), schedules.scaled_linear(), schedules.edm(), schedules.flow(),
-          schedules.shift(schedules.flow(), 3.0)]
+CURVES = [
+    schedules.cosine(),
+    schedules.scaled_linear(),
+    schedules.edm(),
+    schedules.flow(),
+    schedules.shift(schedules.flow(), 3.0),
+]
 
 
 @pytest.mark.parametrize("schedule", CURVES, ids=lambda s: s.name)

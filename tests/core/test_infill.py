@@ -28,7 +28,11 @@ def test_known_parts_of_graphs_come_out_exactly(name, kernel):
     sizes = torch.tensor([2, 3, 3])
     clean = toy.sample(sizes, seed=4)
     first = torch.tensor([True, False, False])
-    mask = {"kind": first, "position": first[:, None], "edge": first[:, None] & first.roll(1) | first.roll(1)[:, None] & first}
+    mask = {
+        "kind": first,
+        "position": first[:, None],
+        "edge": first[:, None] & first.roll(1) | first.roll(1)[:, None] & first,
+    }
     x_T = toy.product.prior(Noise.of(0, 3), {"nodes": sizes})
     made = unnoise.sample(toy, x_T, unnoise.plan(name, toy.product, 5), known=Known(clean, mask))
     for part, known in mask.items():

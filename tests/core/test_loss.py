@@ -85,7 +85,9 @@ def test_exact_classes_have_the_conditional_entropy(u):
     product = Product(Layout((part,)), {"c": process})
     denoiser = Denoiser(ExactClasses(prior, process), Conditions([], 0), product, {})
     noise = Noise.of(10**6, N)
-    x0 = torch.searchsorted(torch.tensor(prior).cumsum(0).double(), noise.uniform(part, (4,), purpose="data") * 0.9999999)
+    x0 = torch.searchsorted(
+        torch.tensor(prior).cumsum(0).double(), noise.uniform(part, (4,), purpose="data").contiguous() * 0.9999999
+    )
     found = losses(
         denoiser, {"c": UniformWeighting(part)}, State(product.layout, {"c": x0}), None,
         product.times(np.full(N, u)), Noise.of(0, N),

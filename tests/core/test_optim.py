@@ -33,7 +33,12 @@ DECAYED = {"conv.weight", "linear.weight"}
 
 
 def groups(optimizer):
-    return {name: (type(o).__name__, g["weight_decay"]) for o in optimizer.optimizers for g in o.param_groups for name in g["names"]}
+    return {
+        name: (type(o).__name__, g["weight_decay"])
+        for o in optimizer.optimizers
+        for g in o.param_groups
+        for name in g["names"]
+    }
 
 
 def test_only_weights_are_decayed():
@@ -76,7 +81,9 @@ def test_clipping_bounds_the_gradient_and_returns_the_norm_before():
     for clip, expected in ((0.5, 0.5), (0.0, 30.0), (100.0, 30.0)):
         optimizer = Optimizer(net, TrainConfig(clip=clip, lr=0.0))
         seen = []
-        optimizer.optimizers[0].register_step_pre_hook(lambda *args, seen=seen: seen.append(float(net.weight.grad.norm())))
+        optimizer.optimizers[0].register_step_pre_hook(
+            lambda *args, seen=seen: seen.append(float(net.weight.grad.norm()))
+        )
         (net(torch.full((1, 1), 30.0))).sum().backward()
         assert float(optimizer.step(1.0)) == pytest.approx(30.0) and seen == [pytest.approx(expected, rel=1e-4)]
         assert net.weight.grad is None

@@ -81,7 +81,11 @@ def test_independent_times_are_uniform():
 
 @pytest.mark.parametrize(
     ("config", "words"),
-    [({"name": "lognormal"}, "Did you mean"), ({"name": "logit_normal", "st": 1}, "st"), ({"name": "edm", "std": 0.0}, "positive")],
+    [
+        ({"name": "lognormal"}, "Did you mean"),
+        ({"name": "logit_normal", "st": 1}, "st"),
+        ({"name": "edm", "std": 0.0}, "positive"),
+    ],
 )
 def test_what_does_not_exist_is_named(config, words):
     with pytest.raises(UserError, match=words):

@@ -15,6 +15,7 @@ from unnoise.errors import UserError
 from unnoise.schema import ConditionsConfig, EmaConfig, TrainConfig
 from unnoise.training.checkpoint import checkpoints
 from unnoise.training.data import EncodedData
+from unnoise.training.optim import lr_factor
 from unnoise.training.tasks import Diffusion
 from unnoise.training.trainer import Events, Task, Trainer, choose_device, uses_bfloat16
 
@@ -39,9 +40,6 @@ class Jittered(Representation):
         return state.replace({**state.parts, "x": x}).project()
 
 
-Jittered.__abstractmethods__ = frozenset()
-
-
 def make_task(mixed, config=CONFIG, seed=0):
     data = EncodedData(mixed.state((5, 3, 1, 4, 2, 5, 3, 4, 2, 5)), {"class": torch.arange(10) % 3 - 1})
     return Diffusion(Jittered(mixed.layout), mixed.denoiser(dropout=0.2), data, config, ConditionsConfig(), seed)
@@ -54,7 +52,9 @@ def make_trainer(mixed, folder, config=CONFIG, **events):
 
 def final(folder):
     last = checkpoints(folder / "checkpoints")[-1]
-    return {f"{name}/{key}": value for name in ("model", "ema", "optimizer") for key, value in last.tensors(name).items()}
+    return {
+        f"{name}/{key}": value for name in ("model", "ema", "optimizer") for key, value in last.tensors(name).items()
+    }
 
 
 def same(a, b):
@@ -149,17 +149,19 @@ def test_a_batch_in_pieces_is_the_same_batch(tmp_path):
     pieces = run_plain(tmp_path / "pieces", replace(PLAIN, accumulate=4)).task
     torch.testing.assert_close(pieces.net.weight, whole.net.weight, rtol=1e-5, atol=1e-6)
     assert pieces.seen == whole.seen == list(range(80))
-    with pytest.raises(UserError, match="train.batch=4 cannot be computed in 3"):
+    with pytest.raises(UserError, match=r"train\.batch=4 cannot be computed in 3"):
         Trainer(Regression(), replace(PLAIN, accumulate=3), 0, tmp_path)
 
 
 def test_the_clock_ends_a_run_and_the_learning_rate_falls_with_it(tmp_path):
-    config = replace(PLAIN, steps=10**7, minutes=0.5 / 60, log_every=20, decay=0.5)
+    config = replace(PLAIN, steps=10**7, minutes=0.5 / 60, log_every=1, decay=0.5)
     begun = time.monotonic()
     trainer = run_plain(tmp_path, config)
-    assert 0.4 < time.monotonic() - begun < 3 and trainer.state.step < 10**6
+    assert 0.4 < time.monotonic() - begun < 5 and trainer.state.step < 10**6
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert lines[0]["lr"] == pytest.approx(1e-3, rel=0.05) and lines[-1]["lr"] < 3e-4
+    for before, line in zip([{"seconds": 0.0}, *lines], lines, strict=False):
+        low, high = (lr_factor(config, 10**6, min(x["seconds"] / 0.5, 1.0)) for x in (line, before))
+        assert low - 1e-6 <= line["lr"] / 1e-3 <= high + 1e-6
     again = Trainer(Regression(), config, 0, tmp_path)
     again.resume(checkpoints(tmp_path / "checkpoints")[-1])
     assert again.progress() == 1.0
@@ -212,5 +214,5 @@ def test_statistics_are_in_the_checkpoint_and_are_not_averaged(mixed, tmp_path):
 
 
 def test_a_weight_for_a_part_that_does_not_exist_is_named(mixed):
-    with pytest.raises(UserError, match="no part 'bond'. Did you mean 'bonds'"):
+    with pytest.raises(UserError, match=r"no part 'bond'\. Did you mean 'bonds'"):
         make_task(mixed, replace(CONFIG, part_weights={"bond": 2.0}))

@@ -95,7 +95,11 @@ def test_weights_of_squared_errors_are_refused_for_classes(name):
 
 @pytest.mark.parametrize(
     ("config", "words"),
-    [({"name": "minsnr"}, "Did you mean 'min_snr'"), ({"name": "min_snr", "gama": 5}, "gama"), ({"name": "min_snr", "gamma": 0}, "positive")],
+    [
+        ({"name": "minsnr"}, "Did you mean 'min_snr'"),
+        ({"name": "min_snr", "gama": 5}, "gama"),
+        ({"name": "min_snr", "gamma": 0}, "positive"),
+    ],
 )
 def test_what_does_not_exist_is_named(config, words):
     with pytest.raises(UserError, match=words):

@@ -219,7 +219,6 @@ class ScalarCondition(Condition):
         return {"mean": self.mean, "std": self.std, "low": self.low, "high": self.high, "unit": self.unit}
 
 
-
 _OF_COLUMN: dict[type, type[Condition]] = {Labels: ClassCondition, Scalars: ScalarCondition}
 
 

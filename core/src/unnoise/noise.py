@@ -63,7 +63,9 @@ class Noise:
     @classmethod
     def training(cls, seed: int, index: Tensor) -> Noise:
         """Noise for training: one stream per *global* sample index (int64 ``(B,)``) of the run with this seed."""
-        offset = int.from_bytes(hashlib.blake2b(f"train/{seed}".encode(), digest_size=8).digest(), "little", signed=True)
+        offset = int.from_bytes(
+            hashlib.blake2b(f"train/{seed}".encode(), digest_size=8).digest(), "little", signed=True
+        )
         return cls(index.to(torch.int64) + offset)
 
     def __len__(self) -> int:

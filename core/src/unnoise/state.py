@@ -47,7 +47,9 @@ class State:
         return cls(Layout.tensor(*x.shape[1:], name=name), {name: x})
 
     @classmethod
-    def zeros(cls, layout: Layout, batch: int, sizes: Mapping[str, Tensor], device: torch.device | None = None) -> State:
+    def zeros(
+        cls, layout: Layout, batch: int, sizes: Mapping[str, Tensor], device: torch.device | None = None
+    ) -> State:
         """A batch of zeros; ``sizes`` gives the number of real elements per item, ``(B,)`` per variable axis."""
         masks = {}
         for axis in layout.variable_axes:

@@ -48,7 +48,7 @@ def _suggest(line: str) -> None:
     elif words[1] == "check":
         print(*get_registry().names("modality"))
     elif words[1] in ("train", "sample", "eval"):
-        from unnoise.cli.compose import run_hydra
+        from unnoise.cli.compose import call_hydra
         from unnoise.cli.overrides import GROUPS
         from unnoise.cli.sources import options
 
@@ -57,4 +57,4 @@ def _suggest(line: str) -> None:
             print(*(f"{group}={option}" for option in options(group) if option.startswith(start)))
             return
         os.environ["COMP_LINE"] = " ".join(["unnoise", *words[2:]])
-        run_hydra(words[1], ["-sc", "query=bash"], lambda cfg: None)
+        call_hydra(words[1], ["-sc", "query=bash"])

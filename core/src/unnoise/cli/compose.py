@@ -86,10 +86,14 @@ def run_hydra(verb: str, words: Sequence[str], task: Callable[[Any], None]) -> N
     Raises:
         UserError: for words that make no config.
     """
+    call_hydra(verb, prepare(verb, words), task)
+
+
+def call_hydra(verb: str, words: Sequence[str], task: Callable[[Any], None] = lambda config: None) -> None:
+    """As :func:`run_hydra`, with the words as they are."""
     register_with_hydra()
-    chosen = prepare(verb, words)
     argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = ["unnoise", *chosen]
+    sys.argv = ["unnoise", *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed
     try:
         with explained(verb):

@@ -120,13 +120,15 @@ def _group_choice(override: Override, modality: str | None) -> str:
     for value in _values(override):
         if group == "codec" and value not in known and Path(value).is_dir():
             return f"++codec.run={value}"
-        full = value if value in known or modality is None else f"{modality}/{value}"
+        if value == "null" and not known:
+            return f"++{group}={{}}"  # no plugin brings such a group
+        scoped = group in COMPONENT_GROUPS and modality is not None
+        full = f"{modality}/{value}" if scoped and value not in known else value
         if group == "modality":
             get_registry().modality(value)
         elif full not in known and value != "null":
-            near = [
-                name.removeprefix(f"{modality}/") for name in known if modality is None or name.startswith(modality)
-            ]
+            own = f"{modality}/" if scoped else ""
+            near = [name.removeprefix(own) for name in known if name.startswith(own)]
             raise UserError(
                 f"no {group} named {value!r}.{did_you_mean(value, near)}", f"available: {', '.join(near) or 'none'}"
             )

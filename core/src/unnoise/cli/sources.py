@@ -110,12 +110,12 @@ def modality_of(experiment: str) -> str | None:
         if file.is_file():
             content: Any = OmegaConf.to_container(OmegaConf.create(file.read_text(encoding="utf-8")))
             for entry in content.get("defaults", []):
-                if isinstance(entry, str) and entry != "_self_":
-                    base = entry.removeprefix("/experiment/")
-                    if base == entry:  # relative to the experiment's own folder
-                        base = "/".join([*experiment.split("/")[:-1], entry])
-                    if found := modality_of(base):
-                        return found
+                if (
+                    isinstance(entry, str)
+                    and entry != "_self_"
+                    and (found := modality_of(entry.split("experiment/")[-1]))
+                ):
+                    return found
                 for key, value in entry.items() if isinstance(entry, dict) else ():
                     if key.split()[-1].lstrip("/") == "modality":
                         return str(value)

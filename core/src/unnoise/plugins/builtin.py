@@ -43,6 +43,7 @@ def unnoise_samplers() -> list[Spec]:
         Spec("ddpm", "unnoise.sampling.samplers:ddpm", "Ho et al. 2020, stochastic"),
         Spec("ddim", "unnoise.sampling.samplers:ddim", "Song et al. 2021, order 1"),
         Spec("euler", "unnoise.sampling.samplers:euler", "Karras et al. 2022, order 1"),
+        Spec("renoise", "unnoise.sampling.samplers:renoise", "ddim past the next level and back up with fresh noise"),
         Spec("heun", "unnoise.sampling.samplers:heun", "Karras et al. 2022, order 2, two evaluations a step"),
         Spec("dpmpp_2m", "unnoise.sampling.samplers:dpmpp_2m", "Lu et al. 2022, order 2, multistep"),
     ]

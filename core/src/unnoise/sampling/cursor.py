@@ -110,9 +110,7 @@ def step(plan: Plan, cursor: Cursor, prediction: Prediction | None, noise: Noise
     return Cursor(k + 1, x.replace(parts), values, kept, prediction or cursor.previous, cursor.dtypes, cursor.plain)
 
 
-def _move(
-    plan: Plan, part: Part, row: Row, k: int, x: State, prediction: Prediction | None, noise: Noise
-) -> Tensor:
+def _move(plan: Plan, part: Part, row: Row, k: int, x: State, prediction: Prediction | None, noise: Noise) -> Tensor:
     """A categorical part at the end of the row: drawn from its process, down or up."""
     value = x.parts[part.name]
     if row.cat == "hold":

@@ -83,8 +83,10 @@ def _checked(times: Array, high: float, spacing: str) -> Array:
     times = np.array(times, dtype=np.float64)
     times[0] = high  # exactly, where the spacing's coordinate and back has rounded it
     if not (np.diff(times) < 0).all():
-        raise UserError(f"{len(times)} levels do not fit between times {high:.4g} and {times[-1]:.4g} ({spacing})",
-                        "take fewer steps, another spacing, or a start further from stop")
+        raise UserError(
+            f"{len(times)} levels do not fit between times {high:.4g} and {times[-1]:.4g} ({spacing})",
+            "take fewer steps, another spacing, or a start further from stop",
+        )
     return times
 
 

@@ -117,6 +117,32 @@ def euler(schedule: Schedule, grid: Array) -> Rows:
     return ddim(schedule, grid)
 
 
+@sampler(order=1, stochastic=True)
+def renoise(schedule: Schedule, grid: Array, depth: float = 1.0) -> Rows:
+    """Go further down than the next point, by :func:`ddim`, and come back up to it with fresh noise.
+
+    Each step goes to ``(1 - depth) t_next`` and noises up to ``t_next`` in a row without evaluation, so that what a
+    step got wrong can be corrected by later ones; for categorical parts, which an estimate per element draws too
+    independently, that is worth more than shorter steps. Depth 1 goes all the way to data, as consistency models do
+    (Song et al. 2023, algorithm 1); depth 0 is ddim.
+
+    Args:
+        depth: how far below the next point, in [0, 1].
+    """
+    if not 0 <= depth <= 1:
+        raise UserError(f"renoise: depth is {depth}", "depth lies between 0 (ddim) and 1 (down to data each step)")
+    table = Table(schedule, grid)
+    for here, there in table.steps():
+        low = Point.at(schedule, np.asarray(there.t) * (1 - depth))
+        x, x0 = table.x, table.predict()
+        table.advance(low, order=1, x=low.alpha * x0 + low.sigma * eps(x, x0, here))
+        if np.any(np.asarray(there.t) > low.t):
+            kept = np.asarray(there.alpha) / low.alpha
+            added = np.sqrt(np.maximum(there.sigma**2 - (kept * low.sigma) ** 2, 0.0))
+            table.advance(there, order=1, x=kept * table.x + added * table.draw())
+    return tuple(table.rows)
+
+
 @sampler(order=2)
 def heun(schedule: Schedule, grid: Array) -> Rows:
     """Heun's method (Karras et al. 2022, algorithm 1, deterministic), two evaluations a step.

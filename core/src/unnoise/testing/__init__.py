@@ -1,15 +1,20 @@
-"""Tools for tests, for us and for plugin authors: exact denoisers and the measured order of samplers."""
+"""Tools for tests, for us and for plugin authors: exact denoisers, the measured order of samplers, conformance checks."""
 
+from unnoise.testing.checks import CHECKS, Result, modality_checks, run_checks
 from unnoise.testing.discrete import CategoricalDenoiser, MixedToy
 from unnoise.testing.exact import GaussianDenoiser, MixtureDenoiser
 from unnoise.testing.order import Order, order_of, probability_flow
 
 __all__ = [
+    "CHECKS",
     "CategoricalDenoiser",
     "GaussianDenoiser",
     "MixedToy",
     "MixtureDenoiser",
     "Order",
+    "Result",
+    "modality_checks",
     "order_of",
     "probability_flow",
+    "run_checks",
 ]

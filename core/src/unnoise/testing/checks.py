@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unnoise.contracts import Representation
-from unnoise.errors import UserError
+from unnoise.errors import UserError, did_you_mean
 from unnoise.layout import Part
 from unnoise.noise import Noise
 from unnoise.runs import load, write_samples
@@ -35,6 +35,8 @@ TOLERANCE = 1e-4
 ROUND_TRIP = 0.02
 """Largest error of decode(encode(item)), relative to the spread of the data."""
 STEPS = 4
+
+Names = TypeVar("Names", Sequence[str], Mapping[str, str])
 
 CHECKS: dict[str, Check] = {}
 
@@ -71,23 +73,27 @@ def check(function: Check) -> Check:
 
 
 def run_checks(
-    name: str, expected_failures: Mapping[str, str] | None = None, words: Sequence[str] = ()
+    name: str,
+    expected_failures: Mapping[str, str] | None = None,
+    words: Sequence[str] = (),
+    only: Sequence[str] = (),
 ) -> list[Result]:
-    """Run every check on a modality.
+    """Run the checks on a modality.
 
     Args:
         name: of the modality.
         expected_failures: check -> reason. Such a check must fail: a pass is a failure too.
         words: config overrides, as on the command line.
+        only: these checks; all if empty.
 
     Raises:
         UserError: if there is no such modality or check.
     """
-    expected = _expected(expected_failures)
+    expected = _known(expected_failures or {})
     with tempfile.TemporaryDirectory() as folder:
         subject = Subject(name, Path(folder), words)
         subject.registry.modality(name)
-        return [_run(check_name, subject, expected) for check_name in CHECKS]
+        return [_run(check_name, subject, expected) for check_name in CHECKS if check_name in (_known(only) or CHECKS)]
 
 
 def modality_checks(
@@ -97,7 +103,7 @@ def modality_checks(
     :func:`run_checks`."""
     import pytest
 
-    expected = _expected(expected_failures)
+    expected = _known(expected_failures or {})
     folder = tempfile.TemporaryDirectory()
     subject = Subject(name, Path(folder.name), words)
 
@@ -114,11 +120,14 @@ def modality_checks(
     return run
 
 
-def _expected(expected_failures: Mapping[str, str] | None) -> Mapping[str, str]:
-    unknown = set(expected_failures or {}) - set(CHECKS)
-    if unknown:
-        raise UserError(f"there is no check {min(unknown)!r}", f"there are: {', '.join(CHECKS)}")
-    return expected_failures or {}
+def _known(names: Names) -> Names:
+    """The names of checks, as they are; raises :class:`UserError` if there is no such check."""
+    for name in names:
+        if name not in CHECKS:
+            raise UserError(
+                f"there is no check {name!r}.{did_you_mean(name, CHECKS)}", f"there are: {', '.join(CHECKS)}"
+            )
+    return names
 
 
 def _run(name: str, subject: Subject, expected: Mapping[str, str]) -> Result:
@@ -130,7 +139,10 @@ def _run(name: str, subject: Subject, expected: Mapping[str, str]) -> Result:
     except Skipped as reason:
         status, detail = "skipped", str(reason)
     except Exception as error:
-        status, detail = "failed", str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+        status, detail = (
+            "failed",
+            str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}",
+        )
     if name in expected and status in ("passed", "failed"):
         status, detail = ("expected failure" if status == "failed" else "unexpected pass"), expected[name]
     return Result(name, status, detail, time.perf_counter() - started)
@@ -149,7 +161,9 @@ def layout_honoured(subject: Subject) -> None:
             assert x.dtype == torch.int64, f"part {part.name!r}: classes must be int64, not {x.dtype}"
             assert 0 <= int(x.min()) and int(x.max()) < part.classes, f"part {part.name!r}: classes outside 0..K-1"
         else:
-            assert x.is_floating_point() and bool(x.isfinite().all()), f"part {part.name!r}: values must be finite floats"
+            assert x.is_floating_point() and bool(x.isfinite().all()), (
+                f"part {part.name!r}: values must be finite floats"
+            )
         if mask is not None:
             assert not bool(x.masked_fill(mask, 0).any()), f"part {part.name!r}: padding must hold 0"
         if part.symmetric:
@@ -267,7 +281,9 @@ def overfits(subject: Subject) -> None:
     """Training on a few items lowers the loss on them clearly: everything is wired up."""
     folder = subject.folder / "overfit"
     steps = 120
-    trainer = subject.trainer(folder, steps, batch=4 * len(subject.items), lr=2e-3, warmup=0, decay=0.0, log_every=steps // 6)
+    trainer = subject.trainer(
+        folder, steps, batch=4 * len(subject.items), lr=2e-3, warmup=0, decay=0.0, log_every=steps // 6
+    )
     trainer.run()
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     first, last = lines[0]["loss"], lines[-1]["loss"]

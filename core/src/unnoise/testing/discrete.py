@@ -92,11 +92,13 @@ class MixedToy:
         self.edges = torch.stack([1 - edge, edge], -1)  # (K, K, 2)
         classes, dim = self.means.shape
         curve = schedule or cosine()
-        layout = Layout((
-            Part("kind", "categorical", ("nodes",), classes=classes),
-            Part("position", "gaussian", ("nodes", dim)),
-            Part("edge", "categorical", ("nodes", "nodes"), classes=2, symmetric=True),
-        ))
+        layout = Layout(
+            (
+                Part("kind", "categorical", ("nodes",), classes=classes),
+                Part("position", "gaussian", ("nodes", dim)),
+                Part("edge", "categorical", ("nodes", "nodes"), classes=2, symmetric=True),
+            )
+        )
         discrete = Categorical(curve, kernel)  # type: ignore[arg-type]  # checked by Categorical
         self.product = Product(layout, {"kind": discrete, "position": Gaussian(curve), "edge": discrete})
         self.layout = self.product.layout

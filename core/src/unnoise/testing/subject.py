@@ -17,7 +17,14 @@ from unnoise.contracts import Codec, Dataset, Representation
 from unnoise.denoiser import Denoiser
 from unnoise.noise import Noise
 from unnoise.plugins.registry import Registry, get_registry
-from unnoise.runs.build import Assembly, build_codec, build_dataset, build_representation, measured_processes, needs_codec
+from unnoise.runs.build import (
+    Assembly,
+    build_codec,
+    build_dataset,
+    build_representation,
+    measured_processes,
+    needs_codec,
+)
 from unnoise.runs.generate import Model
 from unnoise.runs.manifest import Manifest
 from unnoise.runs.run import Run

@@ -58,12 +58,13 @@ def save_checkpoint(
 
     Args:
         folder: where checkpoints live; made if need be.
-        step: optimiser steps done. A checkpoint that is there already is kept.
+        step: optimiser steps done. The tensors of a checkpoint that is there already are kept, as they are the same.
         tensors: file name without ending -> tensors.
         state: JSON facts.
     """
     target = folder / f"{_PREFIX}{step:08d}"
     if target.exists():
+        write_json(target / _STATE, {**Checkpoint(target).state, **state})
         return Checkpoint(target)
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(f".{_PREFIX}*"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, overload
@@ -168,6 +168,30 @@ def permutation(seed: int, epoch: int, n: int) -> Tensor:
     """The order of n items in an epoch of the run with this seed: int64 ``(n,)``."""
     keys = Noise.training(seed, torch.arange(n)).uniform(_ORDER, (), draw=epoch, purpose="order")
     return keys.argsort(stable=True)
+
+
+class Columns(Mapping[str, Column]):
+    """A data set's columns for some of its items. Each is asked for when it is used: a plugin may compute it then.
+
+    Args:
+        columns: of all items.
+        index: which items, in this order.
+    """
+
+    def __init__(self, columns: Mapping[str, Column], index: Sequence[int]) -> None:
+        self._columns, self._index = columns, index
+
+    def __getitem__(self, name: str) -> Column:
+        return subset(self._columns[name], self._index)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
 
 
 def subset(column: Column, index: Sequence[int]) -> Column:

@@ -23,7 +23,7 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
     than float32.
     """
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices
+    x: Tensor = matrices.mT if tall else matrices
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
     if x.device.type == "cuda":
         x = x.bfloat16()

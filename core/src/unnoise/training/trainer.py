@@ -106,7 +106,6 @@ class Trainer:
         self.optimizer.load_state_dict(checkpoint.tensors("optimizer"))
         self.state = TrainState(checkpoint.step, checkpoint.state["seconds"])
         self._earlier = self.state.seconds
-        _truncate(self.folder / "metrics.jsonl", checkpoint.step)
 
     def run(self) -> None:
         """Train to the end of the budget.
@@ -116,6 +115,7 @@ class Trainer:
             UserError: if a loss is not finite, naming step and part.
         """
         self.task.train()
+        _truncate(self.folder / "metrics.jsonl", self.state.step)
         with interruption() as interrupted, Bar(self.title, 1.0) as bar:
             since, last = time.monotonic(), self.state.step
             while self.progress() < 1 and not interrupted.is_set():

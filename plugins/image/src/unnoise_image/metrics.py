@@ -29,11 +29,13 @@ class ClassifierMetric(Metric):
 
     Args:
         column: which column of the data names the class.
-        seed: of the classifier's training, so that different models are judged by the same classifier.
+        max_steps: bound on the classifier's training steps.
+
+    Its training has a seed of its own, so that different models are judged by the same classifier.
     """
 
-    def __init__(self, column: str = "class", seed: int = 0) -> None:
-        self.column, self.recipe = column, Recipe(seed=seed)
+    def __init__(self, column: str = "class", max_steps: int = 1500) -> None:
+        self.column, self.recipe = column, Recipe(max_steps=max_steps)
 
     def __call__(self, evidence: Evidence) -> list[Score]:
         train, test = evidence.train.columns().get(self.column), evidence.test.columns().get(self.column)

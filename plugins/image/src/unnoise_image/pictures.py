@@ -55,6 +55,8 @@ def read_pictures(path: Path) -> list[Picture]:
         UserError: if there are none, or one cannot be read.
     """
     endings = set(Image.registered_extensions())
+    if not path.exists():
+        raise UserError(f"{path} does not exist", "name a folder of pictures, or one picture")
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in endings) if path.is_dir() else [path]
     items = []
     for file in files:

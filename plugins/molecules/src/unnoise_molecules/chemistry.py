@@ -20,7 +20,7 @@ _CLASS = {order: index for index, order in enumerate(BOND_ORDERS) if order is no
 _TYPE = re.compile(r"([A-Z][a-z]?)([+-]\d+)?(?:H(\d+))?")
 
 
-class NotRepresentable(Exception):
+class NotRepresentableError(Exception):
     """Why a molecule has no graph of this kind; the text is for people."""
 
 
@@ -78,18 +78,18 @@ def graph_of(smiles: str) -> Graph:
     """The graph of a SMILES, with aromatic rings written as alternating bonds.
 
     Raises:
-        NotRepresentable: if it does not parse, or :func:`smiles_of` does not give the same molecule back.
+        NotRepresentableError: if it does not parse, or :func:`smiles_of` does not give the same molecule back.
     """
     molecule = parse(smiles)
     if molecule is None:
-        raise NotRepresentable("RDKit cannot read it")
+        raise NotRepresentableError("RDKit cannot read it")
     plain = _without_stereo(molecule)
     expected = Chem.MolToSmiles(plain)
     with rdBase.BlockLogs():
         Chem.Kekulize(plain, clearAromaticFlags=True)
     for bond in plain.GetBonds():
         if bond.GetBondType() not in _CLASS:
-            raise NotRepresentable("it has a bond that is not single, double or triple")
+            raise NotRepresentableError("it has a bond that is not single, double or triple")
     bonds = tuple(
         (*sorted((b.GetBeginAtomIdx(), b.GetEndAtomIdx())), _CLASS[b.GetBondType()]) for b in plain.GetBonds()
     )
@@ -105,7 +105,7 @@ def graph_of(smiles: str) -> Graph:
     )
     graph = Graph(atoms, bonds)
     if smiles_of(graph) != expected:
-        raise NotRepresentable("its graph gives another molecule back")
+        raise NotRepresentableError("its graph gives another molecule back")
     return graph
 
 

@@ -43,7 +43,9 @@ def unnoise_denoisers() -> Iterable[Spec]:
 def unnoise_metrics() -> Iterable[Spec]:
     return [
         _spec("validity", "metrics.validity:ValidityMetric", "valid, connected, unique, novel"),
-        _spec("properties", "metrics.properties:PropertiesMetric", "distances of property distributions; what was asked"),
+        _spec(
+            "properties", "metrics.properties:PropertiesMetric", "distances of property distributions; what was asked"
+        ),
         _spec("fcd", "metrics.fcd:FcdMetric", "Frechet ChemNet distance (needs fcd_torch)"),
     ]
 

@@ -15,7 +15,7 @@ from unnoise.errors import UserError
 from unnoise.layout import Layout, Part
 from unnoise.noise import Noise
 from unnoise.state import State
-from unnoise_molecules.chemistry import BOND_ORDERS, AtomType, Graph, NotRepresentable, graph_of, smiles_of
+from unnoise_molecules.chemistry import BOND_ORDERS, AtomType, Graph, NotRepresentableError, graph_of, smiles_of
 from unnoise_molecules.drawing import draw_grid
 from unnoise_molecules.files import write_sdf, write_smiles
 
@@ -153,7 +153,7 @@ class MoleculeGraph(Representation):
         """
         try:
             graph = graph_of(smiles)
-        except NotRepresentable as error:
+        except NotRepresentableError as error:
             return str(error)
         if self.max_atoms and len(graph.atoms) > self.max_atoms:
             return f"more than {self.max_atoms} heavy atoms"

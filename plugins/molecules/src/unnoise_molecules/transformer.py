@@ -38,9 +38,7 @@ class GraphLayer(nn.Module):
         mlp_ratio: width of the MLP over ``width``.
     """
 
-    def __init__(
-        self, width: int, edge_width: int, hidden: int, heads: int, cond_dim: int, mlp_ratio: float
-    ) -> None:
+    def __init__(self, width: int, edge_width: int, hidden: int, heads: int, cond_dim: int, mlp_ratio: float) -> None:
         super().__init__()
         self.width, self.hidden, self.heads = width, hidden, heads
         inner = round(mlp_ratio * width)

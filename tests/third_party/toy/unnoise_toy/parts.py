@@ -77,7 +77,9 @@ class MLP(Network):
     def __init__(self, layout: Layout, context_dim: int, width: int = 32, activation: str = "silu") -> None:
         super().__init__()
         act = {"silu": nn.SiLU, "relu": nn.ReLU}[activation]
-        self.net = nn.Sequential(nn.Linear(3 + context_dim, width), act(), nn.Linear(width, width), act(), nn.Linear(width, 2))
+        self.net = nn.Sequential(
+            nn.Linear(3 + context_dim, width), act(), nn.Linear(width, width), act(), nn.Linear(width, 2)
+        )
 
     def forward(self, x, level, context, previous=None, residuals=None):
         inputs = [x.parts["x"], level.c_noise["x"][:, None]]

@@ -14,7 +14,7 @@ from unnoise.contracts import Column, Dataset, Labels
 class Digits(Dataset):
     """1,797 grey pictures of 8x8 pixels (Alpaydin & Kaynak 1998, test part), classes "0" to "9".
 
-    Every fourth picture of a class, in file order, is a test picture: 446 of them. The split never depends on the seed,
+    Every fourth picture of a class, in file order, is a test picture: 445 of them. The split never depends on the seed,
     so that runs with different seeds are judged on pictures that none of them saw.
 
     Args:

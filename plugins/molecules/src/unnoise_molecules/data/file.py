@@ -37,9 +37,11 @@ class MoleculeFile(Molecules):
         else:
             test, test_notes = usable(read_molecules(Path(test_path).expanduser()), Path(test_path).name)
             held_out = set(test)
-            molecules, notes = (test, test_notes) if split == "test" else (
-                [s for s in molecules if s not in held_out], notes
+            molecules, notes = (
+                (test, test_notes) if split == "test" else ([s for s in molecules if s not in held_out], notes)
             )
         if not molecules:
-            raise UserError(f"{path} holds no molecule for the {split} split", "give more, or change data.test_fraction")
+            raise UserError(
+                f"{path} holds no molecule for the {split} split", "give more, or change data.test_fraction"
+            )
         super().__init__(molecules, notes)

@@ -30,11 +30,12 @@ class Nci(Molecules):
     def __init__(self, split: str, seed: int = 0, *, max_atoms: int = 0) -> None:
         path = Path(RDConfig.RDDataDir) / "NCI" / "first_5K.smi"
         if not path.is_file():
-            raise UserError("this RDKit came without its file of NCI molecules", "use another: data.name=file data.path=...")
+            raise UserError(
+                "this RDKit came without its file of NCI molecules", "use another: data.name=file data.path=..."
+            )
         molecules, notes = usable(read_molecules(path), "nci")
         if max_atoms:
             small = [s for s, n in zip(molecules, values("atoms", molecules), strict=True) if n <= max_atoms]
             notes.append(f"nci: left out {len(molecules) - len(small)} with more than {max_atoms} heavy atoms")
             molecules = small
         super().__init__([s for s in molecules if is_test(s, 0.1) == (split == "test")], notes)
-

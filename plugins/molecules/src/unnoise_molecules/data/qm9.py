@@ -43,7 +43,9 @@ class Qm9(Molecules):
     def __init__(self, split: str, seed: int = 0, *, limit: int = 0) -> None:
         smiles, quantities = _read(_folder())
         if len(smiles) != _ROWS:
-            raise UserError(f"qm9pack holds {len(smiles)} molecules, not {_ROWS}", "pip install --no-deps qm9pack==1.0.3")
+            raise UserError(
+                f"qm9pack holds {len(smiles)} molecules, not {_ROWS}", "pip install --no-deps qm9pack==1.0.3"
+            )
         order = np.random.RandomState(0).permutation(_ROWS)
         first, last = {
             "train": (0, _TRAIN),

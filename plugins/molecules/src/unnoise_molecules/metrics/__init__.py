@@ -1,0 +1,1 @@
+"""How good generated molecules are, each number beside what real and random ones get."""
