@@ -89,7 +89,7 @@ def dated_save(self, items, folder, settings):
     return [path]
 
 
-def no_picture(self, items, path):
+def no_picture(self, items, path, labels=()):
     path.write_text("not a picture")
 
 

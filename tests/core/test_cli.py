@@ -32,7 +32,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     toy = Path(__file__).parents[1] / "third_party" / "toy"
     environ = {**os.environ, "PYTHONPATH": str(toy), "UNNOISE_PLUGINS": "unnoise-toy"}
-    words = "train experiment=toy/small run=run train.device=cpu train.threads=1 sample.n=4".split()
+    words = ["train", "experiment=toy/small", "run=run", "train.device=cpu", "train.threads=1", "sample.n=4"]
     command = [sys.executable, "-m", "unnoise.cli.main", *words]
     done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -204,7 +204,7 @@ def test_a_broken_plugin_never_takes_down_the_verbs_that_look(cli, make_plugin, 
 def test_strict_plugins(cli, make_plugin, monkeypatch):
     make_plugin("bad", "import not_there")
     monkeypatch.setenv("UNNOISE_PLUGINS", "unnoise-toy,unnoise-bad")
-    code, out, err = cli("train modality=toy --cfg job")
+    code, _, err = cli("train modality=toy --cfg job")
     assert code == 0
     assert "was skipped" in err
     code, _, err = cli("train modality=toy --cfg job --strict-plugins")

@@ -75,7 +75,7 @@ class Latent(Representation):
     def save(self, items, folder, settings):
         return []
 
-    def preview(self, items, path):
+    def preview(self, items, path, labels=()):
         path.write_bytes(b"")
 
 

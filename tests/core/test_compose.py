@@ -34,7 +34,8 @@ def project(tmp_path, monkeypatch):
         "# @package _global_\ndefaults:\n  - override /modality: toy\ntrain:\n  lr: 0.5\n"
     )
     (root / "configs/experiment/mine/derived.yaml").write_text(
-        "# @package _global_\ndefaults:\n  - mine/base\n  - override /denoiser: toy/wide\n  - _self_\ntrain:\n  batch: 3\n"
+        "# @package _global_\ndefaults:\n  - mine/base\n  - override /denoiser: toy/wide\n  - _self_\n"
+        "train:\n  batch: 3\n"
     )
     (root / "deep/inside").mkdir(parents=True)
     monkeypatch.chdir(root / "deep/inside")
@@ -126,7 +127,8 @@ def test_a_codec_run_may_stand_for_the_codec(toy, tmp_path):
         ),
         (
             "+gudiance.scale=3",
-            "config key 'gudiance.scale' (added with +) is not read by anything. Did you mean 'sample.guidance.scale'?\n"
+            "config key 'gudiance.scale' (added with +) is not read by anything. "
+            "Did you mean 'sample.guidance.scale'?\n"
             "own values go under 'extra.'",
         ),
         (

@@ -9,6 +9,8 @@ from unnoise import schedules
 from unnoise.processes import Categorical
 from unnoise.testing import CategoricalDenoiser, GaussianDenoiser, MixedToy, MixtureDenoiser, probability_flow
 
+torch.set_num_threads(1)  # small tensors: more threads only wait for each other
+
 CURVES = [schedules.cosine(), schedules.edm(), schedules.flow()]
 COVARIANCE = torch.tensor([[0.6, 0.3], [0.3, 1.2]], dtype=torch.float64)
 
@@ -106,7 +108,7 @@ def test_categorical_posterior_by_simulation(kernel):
 
 @pytest.mark.parametrize("kernel", ["uniform", "absorbing"])
 def test_mixed_toy_posterior_by_brute_force(kernel):
-    """Sum over every clean graph of two nodes and integrate over positions on a grid, against the factored posterior."""
+    """Sum over every clean graph of two nodes and integrate over positions on a grid."""
     toy, t = MixedToy(means=[[-1.0], [1.5]], kernel=kernel), 0.5
     x = toy.product.corrupt(toy.sample(torch.tensor([2]), seed=1), toy.product.times(t), noise_of(1))
     schedule = schedules.cosine()

@@ -51,6 +51,15 @@ def test_frechet_distance_of_few_samples_stays_finite():
     assert frechet_distance(moments(x), moments(moved)) == pytest.approx(4 * 64, rel=1e-6)
 
 
+def test_frechet_distance_bears_features_that_never_vary():
+    """As of rectified units that are never active: nine in ten of a thousand."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(60, 1000, generator=generator) for _ in range(2))
+    x[:, 100:] = y[:, 100:] = 0
+    expected = frechet_distance(moments(x[:, :100]), moments(y[:, :100]))
+    assert frechet_distance(moments(x), moments(y)) == pytest.approx(expected)
+
+
 def test_kernel_distance_equals_its_double_sums():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(5, 3)), rng.normal(size=(7, 3)) + 1

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from unnoise.errors import UserError
 from unnoise.plugins.registry import get_registry
 from unnoise.runs import Manifest, Run, evaluate, judge, load, show_scores, train, write_samples, write_scores
+from unnoise.runs.generate import captions
 
 TOY = Path(__file__).parents[1] / "third_party" / "toy"
 CONFIG = {
@@ -122,6 +123,13 @@ def test_a_shorter_steps_count_is_executed_exactly(model):
 def test_what_cannot_be_is_named(model, options, words):
     with pytest.raises(UserError, match=words):
         model.sample(2, progress=False, **options)
+
+
+def test_captions_say_what_was_asked_for():
+    both = {"class": "upper", "logp": [1.23456, None]}
+    assert captions({"n": 2, "condition": both}) == ["class upper, logp 1.23", "class upper"]
+    assert captions({"n": 2, "condition": {"class": ["7", None]}}) == ["7", ""]
+    assert captions({"n": 2, "condition": {}}) == captions({"n": 2, "condition": {"class": None}}) == []
 
 
 def test_no_samples_are_no_error(model):

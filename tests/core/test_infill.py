@@ -7,6 +7,8 @@ from unnoise.noise import Noise
 from unnoise.sampling import SAMPLERS, Known, trajectory
 from unnoise.testing import GaussianDenoiser, MixedToy
 
+torch.set_num_threads(1)  # small tensors: more threads only wait for each other
+
 every_sampler = pytest.mark.parametrize("name", sorted(SAMPLERS))
 
 

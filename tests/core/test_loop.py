@@ -13,6 +13,8 @@ from unnoise.sampling.evaluate import Evaluator
 from unnoise.state import State
 from unnoise.testing import CategoricalDenoiser, MixedToy, MixtureDenoiser
 
+torch.set_num_threads(1)  # small tensors: more threads only wait for each other
+
 SCHEDULE = schedules.cosine()
 MIXTURE = MixtureDenoiser([0.6, 0.4], [[-0.8, 0.5], [0.9, -0.2]], [0.3, 0.5], SCHEDULE)
 every_sampler = pytest.mark.parametrize("name", sorted(SAMPLERS))
@@ -94,14 +96,14 @@ def test_finite_states_reach_the_joint_distribution(name, kernel):
     joint = torch.tensor([[[0.20, 0.02], [0.03, 0.15]], [[0.05, 0.10], [0.25, 0.20]]])
     frequencies = (0.4, 0.6) if kernel == "marginal" else None
     denoiser = CategoricalDenoiser(joint, Categorical(SCHEDULE, kernel, frequencies))
-    count = 8000
+    count = 5000
 
     def distance(steps):
         x_T = denoiser.product.prior(Noise.of(0, count))
         made = unnoise.sample(denoiser, x_T, unnoise.plan(name, denoiser.product, steps))
         return 0.5 * (denoiser.frequencies(made.parts["x"]) - denoiser.joint).abs().sum().item()
 
-    assert distance(30) < 0.025  # of 8,000 exact draws: 0.012 on average
+    assert distance(30) < 0.03  # of 5,000 exact draws: 0.015 on average
     assert distance(2) > 0.05
 
 

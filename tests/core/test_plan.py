@@ -12,7 +12,9 @@ from unnoise.processes import Categorical, Gaussian, Product
 from unnoise.sampling import SAMPLERS
 from unnoise.testing import MixedToy
 
-EVALUATIONS = {"ddim": 6, "ddpm": 6, "euler": 6, "dpmpp_2m": 6, "heun": 11}
+torch.set_num_threads(1)  # small tensors: more threads only wait for each other
+
+EVALUATIONS = {"ddim": 6, "ddpm": 6, "euler": 6, "dpmpp_2m": 6, "renoise": 6, "heun": 11}
 
 
 @pytest.mark.parametrize("start", [1.0, 0.5])
@@ -28,7 +30,7 @@ def test_evaluations_are_counted_exactly(name, start):
     plan = unnoise.plan(name, schedule, 6, start=start)
     unnoise.sample(denoise, torch.zeros(2, 3), plan)
     assert len(asked) == plan.nfe == EVALUATIONS[name] and plan.steps == 6
-    assert asked == [row.t for row in plan.rows]
+    assert asked == [row.t for row in plan.rows if row.eval]
     assert asked[0] == plan.t[0] == min(start, schedule.t_max)
 
 

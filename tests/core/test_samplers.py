@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,13 +11,16 @@ from unnoise.errors import UserError
 from unnoise.sampling import SAMPLERS, Table
 from unnoise.testing import GaussianDenoiser, MixtureDenoiser, order_of
 
+torch.set_num_threads(1)  # small tensors: more threads only wait for each other
+
 CURVES = [schedules.cosine(), schedules.linear_beta(), schedules.edm(), schedules.flow()]
+CONVERGENT = sorted(name for name, info in SAMPLERS.items() if info.order > 0)
 by_name = pytest.mark.parametrize("schedule", CURVES, ids=lambda s: s.name)
 
 
-@by_name
+@pytest.mark.parametrize("schedule", [schedules.cosine(), schedules.edm(), schedules.flow()], ids=lambda s: s.name)
 @pytest.mark.parametrize("problem", ["gaussian", "mixture"])
-@pytest.mark.parametrize("name", ["ddim", "euler", "heun", "dpmpp_2m"])
+@pytest.mark.parametrize("name", ["ddim", "heun", "dpmpp_2m"])
 def test_observed_order(name, problem, schedule):
     """With the sampler's own start-up: the one first-order step of dpmpp_2m costs no order."""
     made = order_of(name, schedule, problem, steps=(32, 64))
@@ -57,7 +61,7 @@ def test_ddim_is_euler_over_sigma(name, schedule, case):
     denoiser, x_T = case(schedule)
     plan = unnoise.plan(name, schedule, steps=12)
     sigmas, x = noise_to_signal(schedule, plan.t), x_T / float(schedule.alpha(plan.t[0]))
-    for i, (a, b) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(sigmas)):
         d = (x - denoiser(x * float(schedule.alpha(plan.t[i])), plan.t[i])) / a
         x = x + d * (b - a)
     torch.testing.assert_close(unnoise.sample(denoiser, x_T, plan), x, rtol=1e-9, atol=1e-9)
@@ -69,7 +73,7 @@ def test_dpmpp_2m_in_another_space(schedule, case):
     denoiser, x_T = case(schedule)
     plan = unnoise.plan("dpmpp_2m", schedule, steps=12)
     sigmas, x, old = noise_to_signal(schedule, plan.t), x_T / float(schedule.alpha(plan.t[0])), None
-    for i, (a, b) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(sigmas)):
         denoised = denoiser(x * float(schedule.alpha(plan.t[i])), plan.t[i])
         if b == 0:
             x = denoised
@@ -88,7 +92,7 @@ def test_heun_is_edms_at_alpha_one(case):
     denoiser, x_T = case(schedule)
     plan = unnoise.plan("heun", schedule, steps=9, spacing="karras")
     x = x_T
-    for t, s in zip(plan.t, plan.t[1:], strict=False):
+    for t, s in pairwise(plan.t):
         a, b = float(schedule.sigma(t)), float(schedule.sigma(s))
         d = (x - denoiser(x, t)) / a
         trial = x + (b - a) * d
@@ -102,7 +106,7 @@ def test_heun_on_a_flow_integrates_its_velocity(case):
     denoiser, x_T = case(schedule)
     plan = unnoise.plan("heun", schedule, steps=9)
     x = x_T
-    for t, s in zip(plan.t, plan.t[1:], strict=False):
+    for t, s in pairwise(plan.t):
         velocity = (x - denoiser(x, t)) / t  # eps - x0 with x = (1 - t) x0 + t eps
         trial = x + (s - t) * velocity
         x = trial if s == 0 else x + (s - t) * 0.5 * (velocity + (trial - denoiser(trial, s)) / s)
@@ -162,7 +166,7 @@ def test_ddpm_moments(schedule):
 
 
 @by_name
-@pytest.mark.parametrize("name", sorted(SAMPLERS))
+@pytest.mark.parametrize("name", CONVERGENT)
 def test_samples_are_those_of_the_data(name, schedule):
     """Fifty steps over the whole range, with the spread of a mixture's classes as the witness."""
     denoiser = MixtureDenoiser([0.7, 0.3], [[-1.0], [1.5]], [0.05, 0.05], schedule)
@@ -176,7 +180,7 @@ def test_samples_are_those_of_the_data(name, schedule):
 def test_waiting_steps_change_nothing():
     """A part of a product whose range ends early is at one level for several steps."""
     schedule = schedules.cosine()
-    for name in sorted(SAMPLERS):
+    for name in CONVERGENT:
         rows = SAMPLERS[name].function(schedule, np.array([0.9, 0.9, 0.5, 0.5, 0.5, 0.0]))
         same = [row for row in rows if row.s == row.t and row.step in (0, 2, 3)]
         assert same
@@ -184,6 +188,19 @@ def test_waiting_steps_change_nothing():
             assert sum(c for _, c in op.registers) == pytest.approx(1)
             assert sum(c for _, _, c in op.predictions) == pytest.approx(0, abs=1e-12)
             assert not op.draws
+
+
+@by_name
+def test_renoise_keeps_the_law_where_a_jump_to_data_is_exact(schedule):
+    """With a consistency function for estimate, which the closed-form solution is on gaussian data."""
+    exact = GaussianDenoiser([0.8], [0.5], schedule)
+    x_T, plan = unnoise.prior((20_000, 1), schedule), unnoise.plan("renoise", schedule, 6)
+    made = unnoise.sample(lambda x, t: exact.solution(x, t, 0.0), x_T, plan)
+    assert made.mean().item() == pytest.approx(0.8, abs=0.02) and made.var().item() == pytest.approx(0.5, rel=0.04)
+    shallow, ddim = unnoise.plan("renoise", schedule, 6, depth=0.0), unnoise.plan("ddim", schedule, 6)
+    assert str(shallow).splitlines()[1:] == str(ddim).splitlines()[1:]
+    with pytest.raises(UserError, match="depth is -1"):
+        unnoise.plan("renoise", schedule, 6, depth=-1.0)
 
 
 def test_an_unknown_sampler_or_option_is_named():

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unnoise._version import __version__
 from unnoise.plugins import API_VERSION, Finding, Modality, Spec, hookimpl
+
+if TYPE_CHECKING:
+    from unnoise import nn, schedules, testing
+    from unnoise.guidance import CFG
+    from unnoise.layout import Layout, Part
+    from unnoise.prediction import Prediction
+    from unnoise.runs import load
+    from unnoise.sampling import Plan, plan, prior, sample, samplers
+    from unnoise.state import State
 
 _LAZY: dict[str, str] = {
     "schedules": "unnoise.schedules",
@@ -26,7 +35,28 @@ _LAZY: dict[str, str] = {
 }
 """Public name -> ``"module"`` or ``"module:attribute"``."""
 
-__all__ = ["API_VERSION", "Finding", "Modality", "Spec", "__version__", "hookimpl", *_LAZY]
+__all__ = [
+    "API_VERSION",
+    "CFG",
+    "Finding",
+    "Layout",
+    "Modality",
+    "Part",
+    "Plan",
+    "Prediction",
+    "Spec",
+    "State",
+    "__version__",
+    "hookimpl",
+    "load",
+    "nn",
+    "plan",
+    "prior",
+    "sample",
+    "samplers",
+    "schedules",
+    "testing",
+]
 
 
 def __getattr__(name: str) -> Any:

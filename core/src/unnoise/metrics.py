@@ -38,8 +38,9 @@ def frechet_distance(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> floa
 
 def _sqrt_psd(matrix: Tensor) -> Tensor:
     """The positive semi-definite square root."""
-    values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    # numpy's solver: torch's does not converge on some covariances with many features that never vary.
+    values, vectors = np.linalg.eigh(matrix.cpu().numpy())
+    return torch.from_numpy((vectors * np.sqrt(values.clip(min=0))) @ vectors.T).to(matrix.device)
 
 
 def kernel_distance(x: Tensor, y: Tensor, degree: int = 3) -> float:

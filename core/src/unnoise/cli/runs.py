@@ -102,7 +102,8 @@ def _train(config: RunConfig, folder: Path) -> None:
     from unnoise.runs import train as run_training
 
     run = run_training(config, folder)
-    print(f"run folder: {run.folder}\nnext: unnoise sample run={run.folder}")
+    use = f"train ... codec={run.folder}" if config.stage == "codec" else f"sample run={run.folder}"
+    print(f"run folder: {run.folder}\nnext: unnoise {use}")
 
 
 def _check_names(config: RunConfig) -> None:

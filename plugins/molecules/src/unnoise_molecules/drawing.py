@@ -17,18 +17,21 @@ _SHOWN = 36
 _COLUMNS = 6
 
 
-def draw_grid(items: Sequence[str], path: Path) -> None:
-    """Write a PNG with the first 36 items, row by row; a cell says "invalid" where there is no molecule."""
+def draw_grid(items: Sequence[str], path: Path, labels: Sequence[str] = ()) -> None:
+    """Write a PNG with the first 36 items, row by row, with a label under each if there are any.
+
+    A cell says "invalid" where there is no molecule.
+    """
     shown = items[:_SHOWN]
     columns = min(_COLUMNS, max(1, len(shown)))
     rows = max(1, -(-len(shown) // columns))
     sheet = Image.new("RGB", (columns * _CELL, rows * _CELL), "white")
     for k, smiles in enumerate(shown):
-        sheet.paste(_cell(smiles), (k % columns * _CELL, k // columns * _CELL))
+        sheet.paste(_cell(smiles, labels[k] if labels else ""), (k % columns * _CELL, k // columns * _CELL))
     sheet.save(path, format="PNG")
 
 
-def _cell(smiles: str) -> Image.Image:
+def _cell(smiles: str, label: str) -> Image.Image:
     molecule = parse(smiles)
     if molecule is None:
         cell = Image.new("RGB", (_CELL, _CELL), "white")
@@ -36,6 +39,6 @@ def _cell(smiles: str) -> Image.Image:
         return cell
     drawer = rdMolDraw2D.MolDraw2DCairo(_CELL, _CELL)
     drawer.drawOptions().padding = 0.12
-    rdMolDraw2D.PrepareAndDrawMolecule(drawer, molecule)
+    rdMolDraw2D.PrepareAndDrawMolecule(drawer, molecule, label)
     drawer.FinishDrawing()
     return Image.open(BytesIO(drawer.GetDrawingText())).convert("RGB")

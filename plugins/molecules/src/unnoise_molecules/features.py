@@ -21,8 +21,14 @@ _PAIR_WALKS = 6
 
 
 class Features(NamedTuple):
-    """Args: nodes ``(B, N, node_features)``, pairs ``(B, P, pair_features)``, whole ``(B, WHOLE)``, and valence, the sum
-    of each node's bond orders, ``(B, N)``."""
+    """What :func:`features` gives.
+
+    Args:
+        nodes: ``(B, N, node_features)``.
+        pairs: ``(B, P, pair_features)``.
+        whole: of whole graphs, ``(B, WHOLE)``.
+        valence: the sum of each node's bond orders, ``(B, N)``.
+    """
 
     nodes: Tensor
     pairs: Tensor
@@ -102,7 +108,8 @@ def _matrix(pairs: Pairs, values: Tensor) -> Tensor:
 
 def _normalised(adjacency: Tensor) -> Tensor:
     """``D^-1/2 A D^-1/2``. Its powers have the random walk's chances of return on their diagonals and, unlike the
-    walk's own matrix, are symmetric."""
+    walk's own matrix, are symmetric.
+    """
     scale = adjacency.sum(-1).clamp(min=1).rsqrt()
     return adjacency * scale[:, :, None] * scale[:, None, :]
 

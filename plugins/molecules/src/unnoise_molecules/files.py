@@ -25,9 +25,9 @@ _COLUMNS = ("smiles", "canonical_smiles", "mol", "structure")
 def read_molecules(path: Path) -> list[str]:
     """Every molecule of a file, as SMILES in the file's order.
 
-    ``.smi``, ``.smiles``, ``.txt``: the first word of every line. ``.csv``, ``.tsv``: the column called "smiles". ``.sdf``,
-    ``.sd``, ``.mol``: structures. All may end in ``.gz``. What RDKit cannot read is not dropped: its own text stays (an
-    SDF record becomes an empty string), so that whoever judges the file can count it.
+    ``.smi``, ``.smiles``, ``.txt``: the first word of every line. ``.csv``, ``.tsv``: the column called "smiles".
+    ``.sdf``, ``.sd``, ``.mol``: structures. All may end in ``.gz``. What RDKit cannot read is not dropped: its own text
+    stays (an SDF record becomes an empty string), so that whoever judges the file can count it.
 
     Raises:
         UserError: if the file is missing, of another kind, or holds nothing.

@@ -96,11 +96,10 @@ class MoleculeGraph(Representation):
         sizes = torch.tensor([len(graph.atoms) for graph in graphs], dtype=torch.int64)
         state = State.zeros(self.layout, len(graphs), {"nodes": sizes})
         atoms, bonds = state.parts["atoms"], state.parts["bonds"]
-        for b, graph in enumerate(graphs):
-            atoms[b, : len(graph.atoms)] = torch.tensor([index[kind] for kind in graph.atoms])
-            if graph.bonds:
-                i, j, order = torch.tensor(graph.bonds).T
-                bonds[b, i, j] = bonds[b, j, i] = order
+        atoms[state.masks["nodes"]] = torch.tensor([index[kind] for graph in graphs for kind in graph.atoms])
+        edges = [(b, *bond) for b, graph in enumerate(graphs) for bond in graph.bonds]
+        b, i, j, order = torch.tensor(edges, dtype=torch.int64).reshape(-1, 4).T
+        bonds[b, i, j] = bonds[b, j, i] = order
         return state
 
     def decode(self, state: State) -> list[str]:
@@ -125,8 +124,8 @@ class MoleculeGraph(Representation):
         write_sdf(items, sdf, settings)
         return [smiles, sdf]
 
-    def preview(self, items: Sequence[str], path: Path) -> None:
-        draw_grid(items, path)
+    def preview(self, items: Sequence[str], path: Path, labels: Sequence[str] = ()) -> None:
+        draw_grid(items, path, labels)
 
     def _allocate(self, vocabulary: Sequence[AtomType], largest: int) -> None:
         self.vocabulary = tuple(vocabulary)

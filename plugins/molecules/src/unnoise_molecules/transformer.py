@@ -66,7 +66,7 @@ class GraphLayer(nn.Module):
             e: pairs ``(B, P, edge_width)``.
             cond: ``(B, cond_dim)``.
             pairs: of N nodes.
-            hide: added to attention logits, ``(B, 1, N, N)``; very negative for padded keys.
+            hide: added to attention logits, ``(B, 1, N, 1)``; very negative for padded keys.
             pair_mask: ``(B, P, 1)``, 0 where padded.
         """
         width, hidden = self.width, self.hidden
@@ -77,25 +77,26 @@ class GraphLayer(nn.Module):
         update, bias = self.from_pairs(self.pair_norm(e)).split([hidden, self.heads], -1)
 
         query, key, value = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (query, key, value))
-        logits = query @ key.transpose(-1, -2) * (width // self.heads) ** -0.5
+        # Keys come before queries: a CPU is several times faster at a softmax over an axis that is not the last.
+        logits = key @ query.transpose(-1, -2) * (width // self.heads) ** -0.5
         logits = logits + pairs.spread(bias).permute(0, 3, 1, 2) + hide
-        attended = (logits.softmax(-1) @ value).transpose(1, 2).flatten(2)
+        attended = (logits.softmax(-2).transpose(-1, -2) @ value).transpose(1, 2).flatten(2)
 
         first, second = (end.chunk(2, -1) for end in pairs.ends(ends))
         update = update + first[0] + second[0] + first[1] * second[1] + pair_shift
-        update = F.gelu(update, approximate="tanh") * pair_mask
+        update = F.silu(update) * pair_mask
         e = e + self.to_pairs(update)
         h = h + (1 + gate) * self.to_nodes(torch.cat([attended, pairs.gather(update)], -1))
         x = self.mlp_norm(h) * (1 + mlp_scale) + mlp_shift
-        return h + (1 + mlp_gate) * self.mlp_out(F.gelu(self.mlp_in(x), approximate="tanh")), e
+        return h + (1 + mlp_gate) * self.mlp_out(F.silu(self.mlp_in(x))), e
 
 
 class GraphTransformer(Network):
     """Denoises the parts ``atoms`` and ``bonds`` of :class:`~unnoise_molecules.representation.MoleculeGraph`.
 
-    It works on unordered pairs, so its bonds are symmetric by construction, and it knows no order of atoms. The logits of
-    what is seen start from what the noise level alone says: an element that survived with probability a is itself, so
-    class i seen has the extra log-odds ``log(1 + a / ((1 - a) m_i))``, with the class frequencies m learned.
+    It works on unordered pairs, so its bonds are symmetric by construction, and it knows no order of atoms. Logits
+    start from what the noise level alone says: an element survived with probability a and is itself then, so the class
+    i that is seen has the extra log-odds ``log(1 + a / ((1 - a) m_i))``, with the class frequencies m learned.
 
     Args:
         layout: parts ``atoms`` (over an axis ``nodes``) and ``bonds`` (symmetric over pairs of it).
@@ -161,7 +162,8 @@ class GraphTransformer(Network):
         residuals: Sequence[Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """As :class:`Network`; one noise level per molecule and part. ``residuals``: one tensor ``(B, N, width)`` per
-        layer, added to its nodes."""
+        layer, added to its nodes.
+        """
         atoms, mask = x.parts["atoms"], x.masks["nodes"].float()
         pairs = pairs_of(atoms.shape[1], atoms.device)
         first, second = pairs.ends(mask[..., None])
@@ -179,7 +181,7 @@ class GraphTransformer(Network):
         if self.context is not None and context is not None:
             cond = cond + self.context(context.vector)
         cond = F.silu(cond)
-        hide = (mask - 1)[:, None, None, :] * 1e9
+        hide = (mask - 1)[:, None, :, None] * 1e9
         for index, layer in enumerate(self.layers):
             h, e = layer(h, e, cond, pairs, hide, pair_mask)
             if residuals is not None:
@@ -205,7 +207,8 @@ class GraphTransformer(Network):
 
 def _waves(log_snr: Tensor) -> Tensor:
     """A noise level ``(B,)`` as numbers ``(B, 2 + 2 waves)``: the survival, the log-SNR, and sines of the angle whose
-    squared cosine is the survival, which is the time of a cosine schedule."""
+    squared cosine is the survival, which is the time of a cosine schedule.
+    """
     survival = torch.sigmoid(log_snr)
     phase = torch.acos(survival.sqrt().clamp(0, 1))[:, None] * torch.arange(1, _WAVES + 1, device=log_snr.device)
     return torch.cat([survival[:, None], log_snr[:, None].clamp(-10, 10) / 5, phase.sin(), phase.cos()], -1)

@@ -64,7 +64,7 @@ class Plane(Representation):
         np.savetxt(path, np.stack(items))
         return [path]
 
-    def preview(self, items, path):
+    def preview(self, items, path, labels=()):
         grid = np.full((64, 64), 255, np.uint8)
         for x, y in np.clip(np.stack(items) * 8 + 32, 0, 63).astype(int):
             grid[63 - y, x] = 0

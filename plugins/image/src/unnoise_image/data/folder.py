@@ -16,7 +16,7 @@ from PIL import Image
 
 from unnoise.contracts import Column, Dataset, Labels, Scalars
 from unnoise.errors import UserError
-from unnoise_image.pictures import from_image
+from unnoise_image.pictures import from_image, picture_files
 
 TABLES = ("labels.csv", "labels.jsonl", "captions.csv", "captions.jsonl", "metadata.csv", "metadata.jsonl")
 
@@ -58,8 +58,7 @@ class Folder(Dataset):
         folder = Path(root).expanduser()
         if not folder.is_dir():
             raise UserError(f"{root} is not a folder", "give a folder of pictures: data.root=...")
-        endings = set(Image.registered_extensions())
-        paths = sorted(p.relative_to(folder) for p in folder.rglob("*") if p.suffix.lower() in endings and p.is_file())
+        paths = [path.relative_to(folder) for path in picture_files(folder)]
         rows = _read_table(folder, table)
         known = _by_folder(paths) if rows is None else rows
         chosen = [path for path in paths if (_share(path) < test_fraction) == (split == "test")]
@@ -75,7 +74,7 @@ class Folder(Dataset):
                 self._unreadable.append(path)
         if not items:
             found = f"{len(paths)} pictures, {len(self._unreadable)} of the {split} split unreadable"
-            fix = f"put pictures there ({', '.join(sorted(endings)[:6])}, ...), or change data.test_fraction"
+            fix = "put pictures there (.png, .jpg, .webp, ...), or change data.test_fraction"
             raise UserError(f"no picture for the {split} split in {root}: {found}", fix)
         self._items: NDArray[np.uint8] = np.stack(items)
         self._columns = _columns(known, kept)

@@ -1,0 +1,1 @@
+"""Timings of the engine itself, without a network: ``make bench``."""
