@@ -6,6 +6,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # small tensors: more threads only wait for each other
 
 TOY = Path(__file__).parent / "third_party" / "toy"
 

@@ -190,7 +190,7 @@ def test_bad_input_is_named() -> None:
         PRODUCT.times(1.5)
     entry = process.config()
     for config in ({"x": {**entry, "name": "gausian"}}, {"x": {**entry, "schedule": {"name": "cos"}}}):
-        with pytest.raises(UserError, match="no (process|schedule) named"):
+        with pytest.raises(UserError, match=r"no (process|schedule) named"):
             Product.from_config(layout, {"parts": config})
     with pytest.raises(UserError, match="there is no warp 'sine'"):
         Product.from_config(layout, {"parts": {"x": entry}, "warps": {"x": {"name": "sine"}}})

@@ -73,8 +73,8 @@ class Representation(nn.Module, ABC):
 
     layout: Layout
     needs_codec: ClassVar[bool] = False
-    """True for a representation built as ``cls(codec=<fitted Codec>, **options)``. It keeps the codec as a submodule, so
-    that the codec's weights are part of its state dict and a run needs no other run."""
+    """True for a representation built as ``cls(codec=<fitted Codec>, **options)``. It keeps the codec as a submodule,
+    so that the codec's weights are part of its state dict and a run needs no other run."""
 
     @abstractmethod
     def fit(self, items: Sequence[Any]) -> None:
@@ -106,17 +106,19 @@ class Representation(nn.Module, ABC):
 
     def sizes(self, noise: Noise) -> dict[str, Tensor]:
         """Number of elements on each variable axis for new samples, int64 ``(B,)`` each, drawn from ``noise``
-        with purpose "sizes"."""
+        with purpose "sizes".
+        """
         return {}
 
     @abstractmethod
     def save(self, items: Sequence[Any], folder: Path, settings: Mapping[str, Any]) -> list[Path]:
         """Write items as native files into an existing folder, with ``settings`` embedded where the format can
-        hold text. Byte-identical for identical arguments."""
+        hold text. Byte-identical for identical arguments.
+        """
 
     @abstractmethod
     def preview(self, items: Sequence[Any], path: Path, labels: Sequence[str] = ()) -> None:
-        """Write one picture (PNG) to look at. ``labels`` says of each item what it was asked to be; empty if nothing."""
+        """Write one picture (PNG) to look at. ``labels`` says of each item what it was asked to be, if anything."""
 
 
 class Codec(nn.Module, ABC):

@@ -71,7 +71,7 @@ def nearest_distances(x: Tensor, reference: Tensor, chunk: int = 1024) -> Tensor
     """Euclidean distance of every row of ``x (N, D)`` to the nearest row of ``reference (M, D)``: float64 ``(N,)``."""
     reference = reference.double()
     exact = "donot_use_mm_for_euclid_dist"  # The quick way loses distances near 0, which are the ones of interest here.
-    parts = [torch.cdist(part, reference, compute_mode=exact).min(1).values for part in x.double().split(chunk)]
+    parts = [torch.cdist(part, reference, compute_mode=exact).min(1).values for part in torch.split(x.double(), chunk)]
     return torch.cat(parts) if parts else x.new_zeros(0, dtype=torch.float64)
 
 

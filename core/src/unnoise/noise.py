@@ -2,7 +2,8 @@
 
 A number depends on (seed of its sample, part, draw, purpose, coordinate of the element) and on nothing else, so that
 batch size, position in the batch, padding, device and the number of steps change nothing. The generator is Philox
-4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): the seed is its key, the address its counter.
+4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): the seed is its key, the address its
+counter.
 """
 
 from __future__ import annotations

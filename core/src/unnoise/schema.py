@@ -85,6 +85,8 @@ class SampleConfig:
     sampler: str = "ddim"
     steps: int = 50
     """Steps executed."""
+    sampler_options: dict[str, Any] = field(default_factory=dict)
+    """Of the sampler above, e.g. ``{eta: 0.5}`` of ddim."""
     spacing: str = "log_snr"
     """Where the steps lie between noise and data: linear, log_snr, karras, trailing, ..."""
     guidance: dict[str, Any] = field(default_factory=lambda: {"name": "cfg", "scale": 1.0})
@@ -153,6 +155,8 @@ class SampleRequest:
     """Sample i uses seed + i."""
     sampler: str | None = None
     steps: int | None = None
+    sampler_options: dict[str, Any] = field(default_factory=dict)
+    """Options of the sampler, e.g. ``sampler_options.eta=0.5`` of ddim."""
     spacing: str | None = None
     guidance: dict[str, Any] = field(default_factory=lambda: {"scale": None})
     """``scale``, and what else the guidance takes."""
@@ -186,6 +190,8 @@ class EvalRequest:
     seed: int = 0
     sampler: str | None = None
     steps: int | None = None
+    sampler_options: dict[str, Any] = field(default_factory=dict)
+    """Options of the sampler, e.g. ``sampler_options.eta=0.5`` of ddim."""
     spacing: str | None = None
     guidance: dict[str, Any] = field(default_factory=lambda: {"scale": None})
     condition: Any = None

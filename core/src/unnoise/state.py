@@ -79,7 +79,8 @@ class State:
     def mask(self, name: str) -> Tensor | None:
         """Which elements of a part are real: bool, ``(B, n[, n])`` with trailing 1s so that it broadcasts against
         the part; None for a part of fixed shape. For pairs it is the product of the ends' masks, without the
-        diagonal where the part is symmetric."""
+        diagonal where the part is symmetric.
+        """
         return part_mask(self.layout[name], self.masks)
 
     def counts(self, name: str) -> Tensor:

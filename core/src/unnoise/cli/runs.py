@@ -56,6 +56,7 @@ def sample(words: list[str]) -> int:
 
       n=16 seed=0                sample i uses seed + i
       sampler=dpmpp_2m steps=20 spacing=karras
+      sampler=ddim sampler_options.eta=0.5
       condition.class=3          or condition=3 where the model knows one condition
       negative.class=5           steer away from this
       guidance.scale=3           1 is off
@@ -136,6 +137,7 @@ def _sampling_options(request: SampleRequest | EvalRequest) -> dict[str, Any]:
     """What both requests say of sampling, as arguments of :meth:`unnoise.runs.Model.sample`."""
     return {
         "sampler": request.sampler,
+        "sampler_options": request.sampler_options,
         "steps": request.steps,
         "spacing": request.spacing,
         "guidance": {key: value for key, value in request.guidance.items() if value is not None},

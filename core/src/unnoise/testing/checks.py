@@ -41,7 +41,7 @@ Names = TypeVar("Names", Sequence[str], Mapping[str, str])
 CHECKS: dict[str, Check] = {}
 
 
-class Skipped(Exception):
+class NotApplicableError(Exception):
     """A check that does not apply; the message says why."""
 
 
@@ -100,7 +100,8 @@ def modality_checks(
     name: str, expected_failures: Mapping[str, str] | None = None, words: Sequence[str] = ()
 ) -> Callable[..., None]:
     """A pytest function with one case a check; assign it to a name that starts with ``test_``. Arguments as for
-    :func:`run_checks`."""
+    :func:`run_checks`.
+    """
     import pytest
 
     expected = _known(expected_failures or {})
@@ -136,7 +137,7 @@ def _run(name: str, subject: Subject, expected: Mapping[str, str]) -> Result:
         CHECKS[name](subject)
         status: Any = "passed"
         detail = ""
-    except Skipped as reason:
+    except NotApplicableError as reason:
         status, detail = "skipped", str(reason)
     except Exception as error:
         status, detail = (
@@ -150,16 +151,16 @@ def _run(name: str, subject: Subject, expected: Mapping[str, str]) -> Result:
 
 @check
 def layout_honoured(subject: Subject) -> None:
-    """Encoded items have the dtypes, ranges and symmetries that the layout declares, and zeros where they are padded."""
+    """Encoded items have the dtypes, ranges and symmetries that the layout declares, and zeros for padding."""
     state = subject.state
     assert state.layout == subject.representation.layout, "encode() returns states of another layout than .layout"
-    for axis, mask in state.masks.items():
-        assert bool((mask[:, 1:] <= mask[:, :-1]).all()), f"axis {axis!r}: real elements must come before padding"
+    for axis, real in state.masks.items():
+        assert bool((real[:, 1:] <= real[:, :-1]).all()), f"axis {axis!r}: real elements must come before padding"
     for part in state.layout:
         x, mask = state.parts[part.name], state.mask(part.name)
         if part.kind == "categorical":
             assert x.dtype == torch.int64, f"part {part.name!r}: classes must be int64, not {x.dtype}"
-            assert 0 <= int(x.min()) and int(x.max()) < part.classes, f"part {part.name!r}: classes outside 0..K-1"
+            assert int(x.min()) >= 0 and int(x.max()) < part.classes, f"part {part.name!r}: classes outside 0..K-1"
         else:
             assert x.is_floating_point() and bool(x.isfinite().all()), (
                 f"part {part.name!r}: values must be finite floats"
@@ -177,7 +178,7 @@ def statistics_measured(subject: Subject) -> None:
     """Gaussian parts of encoded data have a spread near 1 and a mean near 0, which schedules and networks expect."""
     gaussian = [part for part in subject.state.layout if part.kind == "gaussian"]
     if not gaussian:
-        raise Skipped("no gaussian part")
+        raise NotApplicableError("no gaussian part")
     for part in gaussian:
         x, mask = subject.state.parts[part.name], subject.state.mask(part.name)
         values = x.flatten() if mask is None else x[mask.expand_as(x)]
@@ -207,7 +208,7 @@ def round_trip(subject: Subject) -> None:
 def padding_changes_nothing(subject: Subject) -> None:
     """Three rows of padding change no prediction, loss or gradient."""
     if not subject.state.masks:
-        raise Skipped("no axis of variable size")
+        raise NotApplicableError("no axis of variable size")
     longer = subject.state.resize({axis: mask.shape[1] + 3 for axis, mask in subject.state.masks.items()})
     results = []
     for state in (subject.state, longer):
@@ -265,7 +266,7 @@ def conditions_matter(subject: Subject) -> None:
     """Every condition that the default config uses reaches the network's output."""
     names = subject.denoiser.conditions.names
     if not names:
-        raise Skipped("the default config uses no condition")
+        raise NotApplicableError("the default config uses no condition")
     noise = Noise.of(0, len(subject.items))
     times = subject.denoiser.product.times(0.5)
     x_t = subject.denoiser.product.corrupt(subject.state, times, noise)
@@ -324,8 +325,8 @@ def _decode(representation: Representation, state: State) -> list[Any]:
 
 def _one_size(subject: Subject) -> dict[str, int | list[int]] | None:
     """One size for all samples, so that sizes drawn per seed need not be lined up."""
-    sizes = {axis: int(size.max()) for axis, size in subject.state.sizes.items()}
-    return {axis: size for axis, size in sizes.items()} or None
+    sizes: dict[str, int | list[int]] = {axis: int(size.max()) for axis, size in subject.state.sizes.items()}
+    return sizes or None
 
 
 def _legal(cursor: Cursor) -> None:

@@ -136,7 +136,8 @@ class Subject:
 
     def assemble(self) -> Assembly:
         """The model that the manifest describes, with the representation's statistics. Weights are random throughout:
-        a fresh network often ends in zeros, and would hide what it does to its input."""
+        a fresh network often ends in zeros, and would hide what it does to its input.
+        """
         torch.manual_seed(0)
         parts = Assembly(self.registry, self.manifest)
         with torch.no_grad():
