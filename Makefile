@@ -37,7 +37,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python tests/benchmarks
 
 clean:
 	rm -rf $(VENV) build dist

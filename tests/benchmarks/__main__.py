@@ -22,6 +22,9 @@ def best(function: Callable[[], object], repeats: int = 5) -> float:
     return min(times)
 
 
+torch.set_num_threads(1)
+
+
 def main() -> None:
     """Print one line per measurement."""
     command = [sys.executable, "-m", "unnoise.cli.main", "--help"]

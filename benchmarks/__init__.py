@@ -1,1 +1,0 @@
-"""Timings of the engine itself, without a network: ``make bench``."""
