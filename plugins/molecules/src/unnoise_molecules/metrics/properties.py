@@ -10,7 +10,7 @@ from scipy.stats import wasserstein_distance
 
 from unnoise.contracts import Evidence, Metric, Score
 from unnoise.errors import UserError, did_you_mean
-from unnoise_molecules.metrics.validity import sample_of
+from unnoise_molecules.metrics.validity import known, sample_of
 from unnoise_molecules.properties import PROPERTIES, values
 
 
@@ -34,13 +34,13 @@ class PropertiesMetric(Metric):
         train, test = (sample_of(data, n, evidence.seed) for data in (evidence.train, evidence.test))
         scores = []
         for name in self.names:
-            made, known, real = (values(name, items) for items in (evidence.generated, train, test))
+            made, seen, real = (values(name, items) for items in (evidence.generated, train, test))
             noise = values(name, evidence.noise)
             note = f"{PROPERTIES[name][1]}; valid items against {len(real)} test molecules".lstrip("; ")
-            floor, ceiling = distance(known, real), distance(noise, real)
-            scores.append(Score(f"{name}_distance", distance(made, real), floor, ceiling, "lower", note))
+            ceiling = known(distance(noise, real))
+            scores.append(Score(f"{name}_distance", distance(made, real), distance(seen, real), ceiling, "lower", note))
             if name in evidence.conditions:
-                scores += _asked(name, made, np.asarray(evidence.conditions[name], dtype=np.float64), known)
+                scores += _asked(name, made, np.asarray(evidence.conditions[name], dtype=np.float64), seen)
         return scores
 
 
@@ -50,15 +50,13 @@ def distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(wasserstein_distance(a, b)) if len(a) and len(b) else float("nan")
 
 
-def _asked(
-    name: str, made: NDArray[np.float64], wanted: NDArray[np.float64], known: NDArray[np.float64]
-) -> list[Score]:
+def _asked(name: str, made: NDArray[np.float64], wanted: NDArray[np.float64], seen: NDArray[np.float64]) -> list[Score]:
     """The error of what was made, beside that of molecules made without listening."""
     asked = np.isfinite(wanted)
     both = asked & np.isfinite(made)
     if not both.any():
         return []
     error = float(np.abs(made[both] - wanted[both]).mean())
-    deaf = float(np.abs(known[:, None] - wanted[asked][None, :]).mean())
+    deaf = float(np.abs(np.resize(seen, asked.sum()) - wanted[asked]).mean())
     note = f"N={int(both.sum())} valid of {int(asked.sum())} asked; ceiling: training molecules drawn at random"
     return [Score(f"{name}_error", error, 0.0, deaf, "lower", note)]

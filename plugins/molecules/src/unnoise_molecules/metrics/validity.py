@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,7 +24,7 @@ class ValidityMetric(Metric):
         seen = {smiles for smiles in map(canonical, all_of(evidence.train)) if smiles}
         made = shares(evidence.generated, seen)
         real = shares(sample_of(evidence.test, n, evidence.seed), seen)
-        noise = shares(evidence.noise, seen) if evidence.noise else {}
+        noise = shares(evidence.noise, seen)
         notes = {
             "valid": f"N={n}; accepted by RDKit's sanitisation",
             "connected": f"N={n}; valid and in one piece",
@@ -32,7 +33,7 @@ class ValidityMetric(Metric):
         }
         better = {"novel": "near"}
         scores = [
-            Score(name, made[name], real[name], noise.get(name), better.get(name, "higher"), note)
+            Score(name, made[name], real[name], known(noise[name]), better.get(name, "higher"), note)
             for name, note in notes.items()
         ]
         return [*scores, _heavy_atoms(evidence, n)]
@@ -72,9 +73,14 @@ def _heavy_atoms(evidence: Evidence, n: int) -> Score:
         return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
 
     real = mean(sample_of(evidence.train, n, evidence.seed))
-    noise = mean(evidence.noise) if evidence.noise else None
+    noise = known(mean(evidence.noise))
     note = "mean over the valid ones; the floor is the training data's"
     return Score("heavy_atoms", mean(evidence.generated), real, noise, "near", note)
+
+
+def known(value: float) -> float | None:
+    """A number, or None where there is nothing to measure it on."""
+    return None if math.isnan(value) else value
 
 
 def _share(part: int, whole: int) -> float:

@@ -1,0 +1,150 @@
+"""Metrics of a model's samples, or of anybody's items, each beside what can be expected of it."""
+
+from __future__ import annotations
+
+import sys
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from unnoise.contracts import Evidence, Samples, Score
+from unnoise.errors import UserError
+from unnoise.layout import Part
+from unnoise.noise import Noise
+from unnoise.parametrization import Parametrization
+from unnoise.plugins.registry import Registry, get_registry
+from unnoise.runs.build import build_dataset
+from unnoise.runs.generate import Model
+from unnoise.training.checkpoint import write_json
+from unnoise.training.data import subset
+
+_ROW = Part("row", "gaussian", ())
+
+
+def evaluate(
+    model: Model,
+    n: int = 1000,
+    seed: int = 0,
+    metrics: Sequence[str] = (),
+    condition: Any = None,
+    data: Mapping[str, Any] | None = None,
+    registry: Registry | None = None,
+    **options: Any,
+) -> tuple[Samples, list[Score]]:
+    """Sample a model and judge the samples.
+
+    Args:
+        model: the model.
+        n: number of samples.
+        seed: of the samples, and of whatever the metrics draw.
+        metrics: names; all of the modality's if empty.
+        condition: what to ask for; if None, conditions are those of random training items.
+        data: another data set's node; the run's own if None.
+        registry: where names are looked up.
+        options: of :meth:`Model.sample`.
+    """
+    registry = registry or get_registry()
+    config = {**model.manifest.config, **({"data": dict(data)} if data else {})}
+    train, test = (build_dataset(registry, config, split) for split in ("train", "test"))
+    known = model.denoiser.conditions
+    if condition is None:
+        rows = _rows(seed, n, len(train))
+        columns = train.columns()
+        raw = {name: known[name].raw(subset(columns[name], rows)) for name in known.names if name in columns}
+    else:
+        raw = known.parse(condition, n)
+    samples = model.sample(n, seed, raw=raw, **options)
+    evidence = Evidence(
+        generated=samples.items,
+        conditions={name: value.numpy() for name, value in raw.items()},
+        train=train,
+        test=test,
+        noise=noise_items(model, n, seed),
+        seed=seed,
+        cache=model.run.folder / "cache",
+    )
+    return samples, judge(evidence, model.manifest.modality, metrics, registry)
+
+
+def judge(
+    evidence: Evidence, modality: str, metrics: Sequence[str] = (), registry: Registry | None = None
+) -> list[Score]:
+    """The scores of some evidence under metrics of a modality; all that can be had if none is named.
+
+    Raises:
+        UserError: if a metric that was named cannot be had (for want of an optional package, say), or none at all.
+    """
+    registry = registry or get_registry()
+    if evidence.cache is not None:
+        evidence.cache.mkdir(parents=True, exist_ok=True)
+    scores: list[Score] = []
+    errors: list[UserError] = []
+    for name in metrics or registry.names("metric", modality):
+        try:
+            scores += registry.build("metric", {"name": name}, modality)(evidence)
+        except UserError as error:
+            errors.append(error)
+            if not metrics:
+                print(f"metric {name!r} is left out: {error.message} ({error.fix})", file=sys.stderr)
+    if errors and (metrics or not scores):
+        raise errors[0]
+    return scores
+
+
+def noise_items(model: Model, n: int, seed: int) -> list[Any]:
+    """Items decoded from states that hold nothing but noise of the data's scale: what an untrained model is worth."""
+    layout, batch = model.representation.layout, int(model.manifest.config["sample"]["batch"])
+    product, parametrizations = model.denoiser.product, model.denoiser.parametrizations
+    items: list[Any] = []
+    for start in range(0, n, batch):
+        noise = Noise.of(seed + start, min(batch, n - start))
+        state = product.prior(noise, model.representation.sizes(noise))
+        state = state.map(partial(_rescale, noise, parametrizations)).project().with_layout(layout)
+        with torch.no_grad():
+            items += model.representation.decode(state.to(model.device))
+    return items
+
+
+def _rescale(noise: Noise, parametrizations: Mapping[str, Parametrization], part: Part, x: Tensor) -> Tensor:
+    """Noise as a representation can read it: of the data's deviation, and without mask tokens."""
+    if part.kind == "gaussian":
+        return noise.normal(part, x.shape[1:], purpose="ceiling") * parametrizations[part.name].data_std
+    drawn = (noise.uniform(part, x.shape[1:], purpose="ceiling") * part.classes).long()
+    return torch.where(x < part.classes, x, drawn)
+
+
+def show_scores(scores: Sequence[Score], console: Console | None = None) -> None:
+    """Print a table."""
+    table = Table()
+    for title in ("metric", "value", "floor", "ceiling", "better", "note"):
+        table.add_column(title, justify="right" if title in ("value", "floor", "ceiling") else "left")
+    for score in scores:
+        numbers = ("" if x is None else f"{x:.4g}" for x in (score.value, score.floor, score.ceiling))
+        table.add_row(score.name, *numbers, score.better, score.note)
+    (console or Console()).print(table)
+
+
+def write_scores(scores: Sequence[Score], record: Mapping[str, Any], path: Path) -> None:
+    """Write scores, and the record of what was judged, as JSON; a number that is not finite becomes null."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def plain(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    table = [{key: plain(value) for key, value in asdict(score).items()} for score in scores]
+    write_json(path, {"scores": table, "samples": dict(record)})
+
+
+def _rows(seed: int, n: int, total: int) -> list[int]:
+    """Rows of a table with ``total`` rows, one per sample, drawn with replacement."""
+    u = Noise.of(seed, n).uniform(_ROW, (), purpose="conditions")
+    rows: list[int] = (u * total).long().clamp(max=total - 1).tolist()
+    return rows

@@ -1,0 +1,260 @@
+"""Samples of a trained model: any number, the same whatever the batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unnoise.conditions import Raw
+from unnoise.contracts import Representation, Samples
+from unnoise.denoiser import Denoiser
+from unnoise.errors import UserError
+from unnoise.guidance import Guidance
+from unnoise.noise import Noise
+from unnoise.plugins.registry import get_registry
+from unnoise.progress import Bar
+from unnoise.runs.manifest import Manifest
+from unnoise.runs.run import Run
+from unnoise.sampling import Plan, plan, sample
+from unnoise.state import State
+from unnoise.training.checkpoint import Checkpoint, write_json
+
+Sizes = int | list[int] | Mapping[str, int | list[int]]
+
+
+@dataclass
+class Model:
+    """A trained model; see :func:`unnoise.load`.
+
+    Args:
+        run: where it is from.
+        representation: items <-> states, fitted.
+        denoiser: with the weights to sample from, on its device.
+        checkpoint: whose weights they are; None during training.
+    """
+
+    run: Run
+    representation: Representation
+    denoiser: Denoiser
+    checkpoint: Checkpoint | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.run.manifest
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.denoiser.parameters()).device
+
+    def plan(
+        self, sampler: str | None = None, steps: int | None = None, spacing: str | None = None, **options: Any
+    ) -> Plan:
+        """The plan of a sampling run, see :func:`unnoise.plan`; what is left out is the run's own choice."""
+        own = self.manifest.config["sample"]
+        steps = own["steps"] if steps is None else steps
+        if sampler in (None, own["sampler"]):
+            options = {**own["sampler_options"], **options}
+        return plan(sampler or own["sampler"], self.denoiser.product, steps, spacing or own["spacing"], **options)
+
+    def sample(
+        self,
+        n: int | None = None,
+        seed: int = 0,
+        *,
+        sampler: str | None = None,
+        steps: int | None = None,
+        spacing: str | None = None,
+        sampler_options: Mapping[str, Any] | None = None,
+        guidance_scale: float | None = None,
+        guidance: Mapping[str, Any] | None = None,
+        condition: Any = None,
+        negative: Any = None,
+        raw: Raw | None = None,
+        batch: int | None = None,
+        sizes: Sizes | None = None,
+        progress: bool = True,
+    ) -> Samples:
+        """Make samples. What is left out is the run's own choice, stored when it was trained.
+
+        Args:
+            n: how many.
+            seed: sample i uses ``seed + i``, and depends on nothing else of the call's size.
+            sampler, steps, spacing, sampler_options: see :func:`unnoise.plan`.
+            guidance_scale: short for ``guidance={"scale": ...}``; 1 is off.
+            guidance: ``{"name": ..., **options}`` of a registered guidance; "cfg" if it has no name.
+            condition: ``{name: value or list}``, or a bare value where the model knows one condition. A list is
+                repeated to fill n.
+            negative: likewise, what to steer away from.
+            raw: raw conditions ``(n,)`` instead of ``condition``.
+            batch: samples computed at once.
+            sizes: elements on the variable axes: one number, a list of n, or either per axis; drawn if left out.
+            progress: show a progress bar.
+
+        Raises:
+            UserError: if a name or value does not exist, or a condition could have no effect.
+        """
+        own = self.manifest.config["sample"]
+        n, batch = own["n"] if n is None else n, batch or own["batch"]
+        options = {**own["guidance"], **(guidance or {})}
+        if guidance_scale is not None:
+            options["scale"] = guidance_scale
+        conditions = self.denoiser.conditions
+        given = dict(raw) if raw is not None else conditions.parse(condition, n)
+        against = conditions.parse(negative, n)
+        asked = guidance_scale is not None or bool(guidance)
+        options = self._checked_guidance(options, asked, bool(given), bool(against))
+        chosen = self.plan(sampler, steps, spacing, **(sampler_options or {}))
+
+        items: list[Any] = []
+        states: list[State] = []
+        evaluations = 0
+        starts = range(0, n, batch)
+        with Bar("sampling", max(len(starts) * len(chosen.rows), 1)) if progress else _Silent() as bar:
+            for start in starts:
+                rows = slice(start, min(start + batch, n))
+                noise = Noise.of(seed + start, rows.stop - start)
+                guide = _guidance(options, {name: value[rows] for name, value in against.items()})
+                here = {name: value[rows].to(self.device) for name, value in given.items()}
+                evaluations = chosen.nfe * len(guide.branches(here))
+                x_T = self.denoiser.product.prior(noise.to(self.device), self._sizes(noise, sizes, rows))
+                x0 = sample(
+                    self.denoiser, x_T, chosen, noise.seeds.to(self.device), here, guide,
+                    callback=lambda cursor: bar.advance(cursor.row > 0),
+                )  # fmt: skip
+                clean = x0.with_layout(self.representation.layout)
+                with torch.no_grad():
+                    items += self.representation.decode(clean)
+                states.append(clean.to("cpu"))
+        layout = self.representation.layout
+        empty = State.zeros(layout, 0, {axis: torch.zeros(0) for axis in layout.variable_axes})
+        record = self._record(
+            chosen, spacing or own["spacing"], sampler_options or {}, options, n, seed, given, against, evaluations
+        )
+        return Samples(items, State.cat(states) if states else empty, record)
+
+    def _checked_guidance(self, options: dict[str, Any], asked: bool, given: bool, against: bool) -> dict[str, Any]:
+        """Guidance options that have an effect; the run's own are put aside where there is nothing to guide by."""
+        if options.get("name", "cfg") != "cfg":
+            return options
+        scale = options.get("scale", 1.0)
+        if scale == 1 and against:
+            message = "a negative condition has no effect at guidance.scale=1, which is off"
+            raise UserError(message, "Set guidance.scale above 1.")
+        if scale != 1 and not given and not against:
+            if asked:
+                names = ", ".join(self.denoiser.conditions.names)
+                fix = f"Give a condition: {names}." if names else "Leave it out: the model is unconditional."
+                raise UserError(f"guidance.scale={scale} has nothing to guide by", fix)
+            return {**options, "scale": 1.0}
+        return options
+
+    def _sizes(self, noise: Noise, sizes: Sizes | None, rows: slice) -> dict[str, Tensor]:
+        """Elements on every variable axis, int64 ``(B,)``, for the samples ``rows`` of the call."""
+        axes = self.representation.layout.variable_axes
+        if sizes is None:
+            return self.representation.sizes(noise)
+        if not isinstance(sizes, Mapping):
+            sizes = dict.fromkeys(axes, sizes)
+        if set(sizes) != set(axes):
+            fix = f"The axes that vary in size are: {', '.join(axes) or 'none'}"
+            raise UserError(f"sizes are given for {', '.join(sizes) or 'nothing'}", fix)
+        drawn = {}
+        for axis, value in sizes.items():
+            values = torch.full((rows.stop,), value) if isinstance(value, int) else torch.as_tensor(value)
+            if len(values) < rows.stop or int(values.min()) < 0:
+                fix = "Give one number, or one for each sample; none below 0."
+                raise UserError(f"sizes of axis {axis!r}: {value}", fix)
+            drawn[axis] = values[rows].to(torch.int64)
+        return drawn
+
+    def _record(
+        self,
+        chosen: Plan,
+        spacing: str,
+        sampler_options: Mapping[str, Any],
+        guidance: Mapping[str, Any],
+        n: int,
+        seed: int,
+        given: Raw,
+        against: Raw,
+        evaluations: int,
+    ) -> dict[str, Any]:
+        """What reproduces the samples, as JSON. It holds no time and no path."""
+        known = self.denoiser.conditions
+        weights = None
+        if self.checkpoint is not None:
+            weights = {"step": self.checkpoint.step, "sha256": self.checkpoint.state["sha256"]["ema.safetensors"]}
+        return {
+            "modality": self.manifest.modality,
+            "checkpoint": weights,
+            "n": n,
+            "seed": seed,
+            "sampler": chosen.sampler.name,
+            "steps": chosen.steps,
+            "spacing": spacing,
+            "sampler_options": dict(sampler_options),
+            "guidance": dict(guidance),
+            "condition": {name: _short(known[name].describe(value)) for name, value in given.items()},
+            "negative": {name: _short(known[name].describe(value)) for name, value in against.items()},
+            "nfe": evaluations,
+            "versions": self.manifest.versions,
+        }
+
+
+def write_samples(samples: Samples, representation: Representation, folder: str | Path) -> list[Path]:
+    """Write native files, ``preview.png`` and ``record.json`` into a folder; the same bytes for the same samples."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = representation.save(samples.items, folder, samples.record)
+    representation.preview(samples.items, folder / "preview.png", captions(samples.record))
+    write_json(folder / "record.json", samples.record)
+    return [*written, folder / "preview.png", folder / "record.json"]
+
+
+def _short(values: list[Any]) -> Any:
+    """One value where all are the same."""
+    return values[0] if values and all(value == values[0] for value in values) else values
+
+
+def captions(record: Mapping[str, Any]) -> list[str]:
+    """What each sample of a record was asked to be, as text; empty if none was asked for anything."""
+    asked: Mapping[str, Any] = record["condition"]
+    columns = {name: v if isinstance(v, list) else [v] * record["n"] for name, v in asked.items()}
+    lines = [{name: column[i] for name, column in columns.items()} for i in range(record["n"])]
+    texts = [
+        ", ".join(_caption(name, value, len(line)) for name, value in line.items() if value is not None)
+        for line in lines
+    ]
+    return texts if any(texts) else []
+
+
+def _caption(name: str, value: Any, conditions: int) -> str:
+    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return text if conditions == 1 else f"{name} {text}"
+
+
+def _guidance(options: Mapping[str, Any], negative: Raw) -> Guidance:
+    node = {"name": "cfg", **options}
+    made: Guidance = get_registry().build("guidance", node, None, negative=negative or None)
+    return made
+
+
+@dataclass
+class _Silent:
+    """A bar that shows nothing."""
+
+    done: float = field(default=0.0)
+
+    def __enter__(self) -> _Silent:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def advance(self, amount: float) -> None:
+        self.done += amount
