@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -101,7 +102,7 @@ def judge(
 
 def noise_items(model: Model, n: int, seed: int) -> list[Any]:
     """Items decoded from states that hold nothing but noise of the data's scale: what an untrained model is worth."""
-    layout, batch = model.representation.layout, int(model.manifest.config["sample"]["batch"])
+    layout, batch = model.representation.layout, model.defaults.batch
     product, parametrizations = model.denoiser.product, model.denoiser.parametrizations
     items: list[Any] = []
     for start in range(0, n, batch):
@@ -122,14 +123,20 @@ def _rescale(noise: Noise, parametrizations: Mapping[str, Parametrization], part
 
 
 def show_scores(scores: Sequence[Score], console: Console | None = None) -> None:
-    """Print a table."""
-    table = Table()
-    for title in ("metric", "value", "floor", "ceiling", "better", "note"):
+    """Print a table, and below it how each number was come by."""
+    console = console or Console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("metric", "value", "floor", "ceiling", "better"):
         table.add_column(title, justify="right" if title in ("value", "floor", "ceiling") else "left")
+    notes: dict[str, list[str]] = {}
     for score in scores:
         numbers = ("" if x is None else f"{x:.4g}" for x in (score.value, score.floor, score.ceiling))
-        table.add_row(score.name, *numbers, score.better, score.note)
-    (console or Console()).print(table)
+        table.add_row(score.name, *numbers, score.better)
+        notes.setdefault(score.note, []).append(score.name)
+    console.print(table)
+    for note, names in notes.items():
+        if note:
+            console.print(f"{', '.join(names)}: {note}", highlight=False, markup=False)
 
 
 def write_scores(scores: Sequence[Score], record: Mapping[str, Any], path: Path) -> None:

@@ -21,6 +21,7 @@ from unnoise.progress import Bar
 from unnoise.runs.manifest import Manifest
 from unnoise.runs.run import Run
 from unnoise.sampling import Plan, plan, sample
+from unnoise.schema import SampleConfig
 from unnoise.state import State
 from unnoise.training.checkpoint import Checkpoint, write_json
 
@@ -51,15 +52,24 @@ class Model:
     def device(self) -> torch.device:
         return next(self.denoiser.parameters()).device
 
+    @property
+    def defaults(self) -> SampleConfig:
+        """How the run wants to be sampled; a key that it was trained before is at its default."""
+        return SampleConfig(**self.manifest.config["sample"])
+
     def plan(
         self, sampler: str | None = None, steps: int | None = None, spacing: str | None = None, **options: Any
     ) -> Plan:
         """The plan of a sampling run, see :func:`unnoise.plan`; what is left out is the run's own choice."""
-        own = self.manifest.config["sample"]
-        steps = own["steps"] if steps is None else steps
-        if sampler in (None, own["sampler"]):
-            options = {**own["sampler_options"], **options}
-        return plan(sampler or own["sampler"], self.denoiser.product, steps, spacing or own["spacing"], **options)
+        own = self.defaults
+        steps = own.steps if steps is None else steps
+        options = self._sampler_options(sampler, options)
+        return plan(sampler or own.sampler, self.denoiser.product, steps, spacing or own.spacing, **options)
+
+    def _sampler_options(self, sampler: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The run's own options belong to its own sampler."""
+        own = self.defaults
+        return {**(own.sampler_options if sampler in (None, own.sampler) else {}), **given}
 
     def sample(
         self,
@@ -98,9 +108,9 @@ class Model:
         Raises:
             UserError: if a name or value does not exist, or a condition could have no effect.
         """
-        own = self.manifest.config["sample"]
-        n, batch = own["n"] if n is None else n, batch or own["batch"]
-        options = {**own["guidance"], **(guidance or {})}
+        own = self.defaults
+        n, batch = own.n if n is None else n, batch or own.batch
+        options = {**own.guidance, **(guidance or {})}
         if guidance_scale is not None:
             options["scale"] = guidance_scale
         conditions = self.denoiser.conditions
@@ -108,7 +118,8 @@ class Model:
         against = conditions.parse(negative, n)
         asked = guidance_scale is not None or bool(guidance)
         options = self._checked_guidance(options, asked, bool(given), bool(against))
-        chosen = self.plan(sampler, steps, spacing, **(sampler_options or {}))
+        sampler_options = self._sampler_options(sampler, sampler_options or {})
+        chosen = self.plan(sampler, steps, spacing, **sampler_options)
 
         items: list[Any] = []
         states: list[State] = []
@@ -133,7 +144,7 @@ class Model:
         layout = self.representation.layout
         empty = State.zeros(layout, 0, {axis: torch.zeros(0) for axis in layout.variable_axes})
         record = self._record(
-            chosen, spacing or own["spacing"], sampler_options or {}, options, n, seed, given, against, evaluations
+            chosen, spacing or own.spacing, sampler_options, options, n, seed, given, against, evaluations
         )
         return Samples(items, State.cat(states) if states else empty, record)
 
