@@ -25,9 +25,7 @@ from unnoise.plugins.registry import Registry, get_registry
 from unnoise.runs.build import build_dataset
 from unnoise.runs.generate import Model
 from unnoise.training.checkpoint import write_json
-from unnoise.training.data import subset
-
-_ROW = Part("row", "gaussian", ())
+from unnoise.training.data import order, subset
 
 
 def evaluate(
@@ -151,7 +149,9 @@ def write_scores(scores: Sequence[Score], record: Mapping[str, Any], path: Path)
 
 
 def _rows(seed: int, n: int, total: int) -> list[int]:
-    """Rows of a table with ``total`` rows, one per sample, drawn with replacement."""
-    u = Noise.of(seed, n).uniform(_ROW, (), purpose="conditions")
-    rows: list[int] = (u * total).long().clamp(max=total - 1).tolist()
+    """Rows of a table with ``total`` rows, one per sample; none comes twice before all have come.
+
+    Drawn with replacement, what is asked for would scatter more than the real items that are the floor.
+    """
+    rows: list[int] = order(seed, torch.arange(n), total).tolist()
     return rows
