@@ -136,6 +136,12 @@ def test_unet_adds_residuals_to_its_skips_and_its_middle():
         net(x, cond, residuals=zero[:4])
 
 
+def test_unet_takes_widths_that_its_head_size_does_not_divide():
+    """14 channels and heads of at least 4: two heads of 7, as three would not divide."""
+    net = blocks.UNet(1, 1, 1, (14,), 1, (True,), cond_dim=4, head_dim=4)
+    assert net.middle[0].attention.block.attention.heads == 2
+
+
 def test_unet_needs_one_attention_entry_per_level():
     with pytest.raises(ValueError, match="one entry per level: 2, not 1"):
         unet(2, attention=(True,))

@@ -20,7 +20,7 @@ from unnoise_image.networks import DiT, UNet
 LAYOUT = Layout.tensor(3, 8, 12, name="pixels")
 SMALL = {
     UNet: {"channels": [8, 12], "attention": [False, True], "head_dim": 4, "cond_dim": 16},
-    DiT: {"dim": 16, "depth": 2, "heads": 2},
+    DiT: {"width": 16, "depth": 2, "head_dim": 8},
 }
 both = pytest.mark.parametrize("network", [UNet, DiT])
 
@@ -139,7 +139,7 @@ def test_contradicting_options_are_refused():
     with pytest.raises(UserError, match="no level attends"):
         UNet(LAYOUT, 4, channels=[8], attention=[False], cross_attention=True)
     with pytest.raises(UserError, match="does not divide"):
-        DiT(LAYOUT, 0, dim=16, heads=3)
+        DiT(LAYOUT, 0, width=16, head_dim=5)
 
 
 @both

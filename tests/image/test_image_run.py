@@ -46,7 +46,7 @@ def config(root, **changes):
 
 NETWORKS = {
     "unet": {"name": "unet", "channels": [16, 16], "attention": [False, True], "head_dim": 8, "cond_dim": 32},
-    "dit": {"name": "dit", "dim": 32, "depth": 2, "heads": 2, "patch": 2},
+    "dit": {"name": "dit", "width": 32, "depth": 2, "head_dim": 16, "patch": 2},
 }
 
 

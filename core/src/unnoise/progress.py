@@ -63,7 +63,7 @@ class Bar:
 
     def say(self, text: str) -> None:
         """A line of its own above the bar."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, markup=False)
 
     def _line(self) -> None:
         self._printed = time.monotonic()

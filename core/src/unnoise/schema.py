@@ -82,12 +82,12 @@ class TrainConfig:
 class SampleConfig:
     """How samples are made; recorded in the run as what ``unnoise sample`` and previews start from."""
 
-    sampler: str = "ddim"
+    sampler: str = "dpmpp_2m"
     steps: int = 50
     """Steps executed."""
     sampler_options: dict[str, Any] = field(default_factory=dict)
     """Of the sampler above, e.g. ``{eta: 0.5}`` of ddim."""
-    spacing: str = "log_snr"
+    spacing: str = "linear"
     """Where the steps lie between noise and data: linear, log_snr, karras, trailing, ..."""
     guidance: dict[str, Any] = field(default_factory=lambda: {"name": "cfg", "scale": 1.0})
     """Component. A scale of 1 is off and costs one evaluation a row."""

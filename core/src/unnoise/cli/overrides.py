@@ -55,7 +55,7 @@ def prepare(verb: str, words: Sequence[str]) -> list[str]:
     """The words after a verb as Hydra is to see them.
 
     Flags pass untouched. An option of a component group may leave out its modality; an option of a component
-    (``denoiser.heads=8``) needs no ``+``, as the signature of the registered class decides later whether it exists;
+    (``denoiser.depth=8``) needs no ``+``, as the signature of the registered class decides later whether it exists;
     any other key must be in the schema, with or without ``+``.
 
     Raises:

@@ -32,7 +32,7 @@ def train(words: list[str]) -> int:
 
       experiment=image/demo      a named experiment; `unnoise list experiments` shows all
       modality=image             the modality's defaults
-      denoiser=dit data=digits   choose components; denoiser.width=64 sets an option of one
+      denoiser=dit data=digits   choose components; denoiser.depth=4 sets an option of one
       train.steps=5000 train.lr=3e-4 train.minutes=10 seed=1
       run=<folder>               where to; runs/<modality>-<date>-<time> if not given
       run=<folder> resume=true   go on from the last checkpoint

@@ -18,13 +18,13 @@ class SpatialTransformer(nn.Module):
 
     Args:
         channels: channels of the grid.
-        head_dim: channels per attention head; as many heads as fit (at least 1) that divide ``channels``.
+        head_dim: least channels per attention head; there are as many heads as this allows and divide ``channels``.
         cond_dim, context_dim, mlp_ratio: see :class:`unnoise.nn.transformer.TransformerBlock`.
     """
 
     def __init__(self, channels: int, head_dim: int, cond_dim: int, context_dim: int, mlp_ratio: float = 2.0) -> None:
         super().__init__()
-        heads = max(channels // head_dim, 1)
+        heads = next(n for n in range(max(channels // head_dim, 1), 0, -1) if channels % n == 0)
         self.block = TransformerBlock(channels, heads, cond_dim, context_dim, mlp_ratio)
 
     def forward(self, x: Tensor, cond: Tensor, context: Tensor | None, context_mask: Tensor | None) -> Tensor:

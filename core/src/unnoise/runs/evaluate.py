@@ -51,6 +51,8 @@ def evaluate(
         options: of :meth:`Model.sample`.
     """
     registry = registry or get_registry()
+    for name in metrics:
+        registry.find("metric", name, model.manifest.modality)  # before the samples are made
     config = {**model.manifest.config, **({"data": dict(data)} if data else {})}
     train, test = (build_dataset(registry, config, split) for split in ("train", "test"))
     known = model.denoiser.conditions

@@ -110,6 +110,8 @@ class Model:
         """
         own = self.defaults
         n, batch = own.n if n is None else n, batch or own.batch
+        if n < 0 or batch < 1:
+            raise UserError(f"n is {n} and batch {batch}", "There are no fewer than 0 samples, and 1 in a batch.")
         options = {**own.guidance, **(guidance or {})}
         if guidance_scale is not None:
             options["scale"] = guidance_scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -31,7 +32,7 @@ from unnoise.runs.generate import Model, captions
 from unnoise.runs.manifest import Manifest
 from unnoise.runs.run import Run
 from unnoise.schema import RunConfig, TrainConfig
-from unnoise.training.checkpoint import load_weights, write_json
+from unnoise.training.checkpoint import load_weights, write_json, write_text
 from unnoise.training.data import Columns, EncodedData, Items, Selection
 from unnoise.training.tasks import Coding, Diffusion
 from unnoise.training.trainer import Events, Trainer, choose_device
@@ -61,14 +62,18 @@ def train(config: RunConfig | Mapping[str, Any], folder: str | Path, registry: R
     config, registry, run = _with_named_codec(as_config(config)), registry or get_registry(), Run(Path(folder))
     if config.stage not in ("diffusion", "codec"):
         raise UserError(f"stage {config.stage!r} does not exist", "There is: diffusion, codec")
+    if config.stage == "codec":
+        config = _with_codec_training(config)
     if not config.resume and (run.checkpoints() or Run(run.codec_folder).checkpoints()):
         fix = "Go on with it by resume=true, or name another folder by run=..."
         raise UserError(f"{run.folder} holds a run already", fix)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
+    if run.checkpoints():
+        _check_kept(config, run)
     run.folder.mkdir(parents=True, exist_ok=True)
     config = replace(config, resume=False)
-    OmegaConf.save(OmegaConf.create(asdict(config)), run.config_path)
+    write_text(run.config_path, OmegaConf.to_yaml(OmegaConf.create(asdict(config))))
     start = _start_codec if config.stage == "codec" else _start_diffusion
     trainer = start(config, run, registry)
     if run.checkpoints():
@@ -97,6 +102,35 @@ def as_config(config: RunConfig | Mapping[str, Any]) -> RunConfig:
     return made
 
 
+def _check_kept(config: RunConfig, run: Run) -> None:
+    """Refuse to resume with a config that describes another model than the one in the checkpoints.
+
+    It is done before anything is written, so that the run stays as it is.
+    """
+    before, now = (_model_of(c) for c in (run.manifest.config, json.loads(json.dumps(asdict(config)))))
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            message = f"a resumed run keeps its {key}, which is {before.get(key)!r}, not {now.get(key)!r}"
+            raise UserError(message, "Leave it out, or start a new run in another folder.")
+
+
+def _model_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run may not change half-way, as dotted keys. The data is not among it: they may have moved."""
+    codec = {key: value for key, value in (config["codec"] or {}).items() if key not in CODEC_KEYS}
+    kept = {"modality": config["modality"], "stage": config["stage"], "seed": config["seed"], "codec": codec}
+    if config["stage"] == "diffusion":
+        kept |= {key: config[key] for key in ("representation", "denoiser", "process")}
+        kept["conditions"] = {key: config["conditions"][key] for key in ("use", "dim", "tokens")}
+    return _flat(kept)
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in node.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
 def _with_named_codec(config: RunConfig) -> RunConfig:
     """A config that names a finished codec run, with that codec's own name and options."""
     named = config.codec.get("run")
@@ -104,6 +138,15 @@ def _with_named_codec(config: RunConfig) -> RunConfig:
         return config
     node = {key: value for key, value in Run.open(named).manifest.config["codec"].items() if key not in CODEC_KEYS}
     return replace(config, codec={**node, "run": str(named)})
+
+
+def _with_codec_training(config: RunConfig) -> RunConfig:
+    """The config of a codec's own run: what ``codec.train`` says goes before ``train``."""
+    node = dict(config.codec)
+    changes = node.pop("train", None) or {}
+    own = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config.train), changes))
+    assert isinstance(own, TrainConfig)
+    return replace(config, codec=node, train=own)
 
 
 def _start_diffusion(config: RunConfig, run: Run, registry: Registry) -> Trainer:
@@ -160,6 +203,7 @@ def _start_diffusion(config: RunConfig, run: Run, registry: Registry) -> Trainer
     parts = Assembly(registry, manifest)
     parts.representation.load_state_dict(representation.state_dict())
     parts.to(device)
+    Model(run, parts.representation, parts.denoiser).plan()  # what is wrong with it shall not show after training
     if config.train.compile:
         parts.denoiser.network.compile()
     task = Diffusion(parts.representation, parts.denoiser, encoded, config.train, config.conditions, config.seed)
@@ -180,12 +224,8 @@ def _finished_codec(config: RunConfig, run: Run, registry: Registry) -> Codec:
         message = f"representation {config.representation.get('name')!r} needs a codec"
         raise UserError(message, "Choose one by codec=..., or name a finished codec run by codec.run=<folder>.")
     named = node.pop("run", None)
-    changes = node.pop("train", None) or {}
     if named is None:
-        settings = OmegaConf.merge(OmegaConf.structured(config.train), changes)
-        own = OmegaConf.to_object(settings)
-        assert isinstance(own, TrainConfig)
-        inner = replace(config, stage="codec", codec=node, train=own, resume=True, run=None)
+        inner = replace(config, stage="codec", codec=node, resume=True, run=None)
         named = train(inner, run.codec_folder, registry).folder
     return load_codec(named, registry)
 

@@ -121,8 +121,13 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], what: str) ->
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file to disk, complete or not at all; readable, and the same bytes for the same value."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file to disk, complete or not at all."""
     temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     _sync(temporary)
     temporary.replace(path)
 

@@ -30,6 +30,7 @@ class Ema:
         self.module, self.decay, self.warmup = module, decay, warmup
         self.updates = 0
         self._weights = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        self._first = {id(p): name for name, p in module.named_parameters()}  # a tied weight has several names
         self.average = {name: p.detach().float().clone() for name, p in self._weights.items()}
 
     def decay_at(self, update: int) -> float:
@@ -45,8 +46,9 @@ class Ema:
 
     def state_dict(self) -> dict[str, Tensor]:
         """What the module's state dict is with averaged parameters."""
+        tied = {name: self._first[id(p)] for name, p in self.module.named_parameters(remove_duplicate=False)}
         state = self.module.state_dict()
-        return {name: self.average.get(name, value) for name, value in state.items()}
+        return {name: self.average.get(tied.get(name, name), value) for name, value in state.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor], updates: int) -> None:
         """Go on from a saved average after so many updates."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from unnoise.errors import UserError
 from unnoise.progress import Bar
 from unnoise.schema import TrainConfig
-from unnoise.training.checkpoint import Checkpoint, load_weights, prune, save_checkpoint
+from unnoise.training.checkpoint import Checkpoint, load_weights, prune, save_checkpoint, write_text
 from unnoise.training.ema import Ema
 from unnoise.training.optim import Optimizer, lr_factor
 
@@ -83,6 +83,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         config = self.config
+        _check_numbers(config)
         if config.batch % config.accumulate:
             message = f"train.batch={config.batch} cannot be computed in {config.accumulate} equal pieces"
             raise UserError(message, "Choose train.accumulate so that it divides train.batch.")
@@ -258,12 +259,22 @@ def interruption() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
+def _check_numbers(config: TrainConfig) -> None:
+    """Refuse what no run can be made with."""
+    for name, least in {"batch": 1, "accumulate": 1, "log_every": 1, "steps": 0, "lr": 0, "weight_decay": 0}.items():
+        if not getattr(config, name) >= least:
+            raise UserError(f"train.{name} is {getattr(config, name)}", f"It must be at least {least}.")
+    if not 0 <= config.ema.decay < 1:
+        raise UserError(f"train.ema.decay is {config.ema.decay}", "It must be at least 0 and below 1.")
+
+
 def _hash(seed: int, step: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"step/{seed}/{step}".encode(), digest_size=8).digest(), "little") >> 1
 
 
 def _truncate(path: Path, step: int) -> None:
-    """Drop the lines of steps after ``step``, which are about to be repeated."""
+    """Drop the lines of steps after ``step``, which are about to be repeated, and a last one that a crash cut short."""
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        path.write_text("".join(line for line in lines if json.loads(line)["step"] <= step), encoding="utf-8")
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        write_text(path, "".join(kept))

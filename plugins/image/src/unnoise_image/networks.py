@@ -123,38 +123,40 @@ class DiT(GridNetwork):
 
     Args:
         layout, context_dim, cross_attention, patch: see :class:`GridNetwork`.
-        dim: width.
+        width: channels of every patch.
         depth: number of blocks.
-        heads: attention heads.
-        mlp_ratio: width of a block's MLP over ``dim``.
-        cond_dim: size of the vector that tells of level and condition; ``dim`` if left out.
+        head_dim: channels per attention head; divides ``width``.
+        mlp_ratio: width of a block's MLP over ``width``.
+        cond_dim: size of the vector that tells of level and condition; ``width`` if left out.
     """
+
+    positions: Tensor
 
     def __init__(
         self,
         layout: Layout,
         context_dim: int,
-        dim: int = 192,
+        width: int = 192,
         depth: int = 6,
-        heads: int = 6,
+        head_dim: int = 32,
         patch: int = 2,
         mlp_ratio: float = 4.0,
         cond_dim: int | None = None,
         cross_attention: bool = False,
     ) -> None:
-        super().__init__(layout, context_dim, cond_dim or dim, cross_attention, patch)
-        if dim % heads:
-            raise UserError(f"denoiser.heads={heads} does not divide denoiser.dim={dim}", "choose a divisor")
-        width = self.channels * patch**2
-        self.embed = nn.Linear(width, dim)
-        self.transformer = blocks.Transformer(dim, depth, heads, cond_dim or dim, self.token_dim, mlp_ratio)
-        self.norm_out = blocks.AdaLN(dim, cond_dim or dim)
-        self.out = nn.Linear(dim, width)
+        cond_dim = cond_dim or width
+        super().__init__(layout, context_dim, cond_dim, cross_attention, patch)
+        if width % head_dim:
+            raise UserError(f"denoiser.head_dim={head_dim} does not divide denoiser.width={width}", "choose a divisor")
+        values = self.channels * patch**2
+        self.embed = nn.Linear(values, width)
+        heads = width // head_dim
+        self.transformer = blocks.Transformer(width, depth, heads, cond_dim, self.token_dim, mlp_ratio)
+        self.norm_out = blocks.AdaLN(width, cond_dim)
+        self.out = nn.Linear(width, values)
         blocks.zero_(self.out)
-        positions = blocks.position_embedding(blocks.grid_positions(self.sides), dim)
+        positions = blocks.position_embedding(blocks.grid_positions(self.sides), width)
         self.register_buffer("positions", positions, persistent=False)
-
-    positions: Tensor
 
     def forward(
         self,

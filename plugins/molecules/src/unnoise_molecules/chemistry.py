@@ -13,10 +13,10 @@ from typing import Self
 
 from rdkit import Chem, rdBase
 
-BOND_ORDERS = (None, Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
+BOND_ORDERS = (Chem.BondType.ZERO, Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
 """Bond class -> RDKit's bond type; class 0 is no bond, and a class is its own order."""
 
-_CLASS = {order: index for index, order in enumerate(BOND_ORDERS) if order is not None}
+_CLASS = {order: index for index, order in enumerate(BOND_ORDERS) if index}
 _TYPE = re.compile(r"([A-Z][a-z]?)([+-]\d+)?(?:H(\d+))?")
 
 
@@ -90,9 +90,7 @@ def graph_of(smiles: str) -> Graph:
     for bond in plain.GetBonds():
         if bond.GetBondType() not in _CLASS:
             raise NotRepresentableError("it has a bond that is not single, double or triple")
-    bonds = tuple(
-        (*sorted((b.GetBeginAtomIdx(), b.GetEndAtomIdx())), _CLASS[b.GetBondType()]) for b in plain.GetBonds()
-    )
+    bonds = tuple(_edge(bond) for bond in plain.GetBonds())
     bare = Graph(tuple(AtomType(a.GetSymbol(), a.GetFormalCharge()) for a in plain.GetAtoms()), bonds)
     # Where RDKit's own count of hydrogens differs from the molecule's, the count becomes part of the type.
     guess = assemble(bare)
@@ -139,6 +137,11 @@ def canonical(smiles: str) -> str | None:
     """The canonical SMILES without stereochemistry, or None for what does not parse."""
     molecule = parse(smiles)
     return None if molecule is None else str(Chem.MolToSmiles(_without_stereo(molecule)))
+
+
+def _edge(bond: Chem.Bond) -> tuple[int, int, int]:
+    i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+    return min(i, j), max(i, j), _CLASS[bond.GetBondType()]
 
 
 def _without_stereo(molecule: Chem.Mol) -> Chem.Mol:

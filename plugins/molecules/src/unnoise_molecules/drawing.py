@@ -38,7 +38,6 @@ def _cell(smiles: str, label: str) -> Image.Image:
         ImageDraw.Draw(cell).text((_CELL / 2, _CELL / 2), "invalid", fill="firebrick", anchor="mm")
         return cell
     drawer = rdMolDraw2D.MolDraw2DCairo(_CELL, _CELL)
-    drawer.drawOptions().padding = 0.12
     rdMolDraw2D.PrepareAndDrawMolecule(drawer, molecule, label)
     drawer.FinishDrawing()
     return Image.open(BytesIO(drawer.GetDrawingText())).convert("RGB")

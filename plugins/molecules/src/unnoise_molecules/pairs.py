@@ -33,7 +33,8 @@ class Pairs(NamedTuple):
         """The symmetric matrix of pairs: ``(B, P, *rest)`` -> ``(B, n, n, *rest)``; its diagonal means nothing."""
         if not len(self.first):
             return pairs.new_zeros(pairs.shape[0], self.n, self.n, *pairs.shape[2:])
-        return pairs.index_select(1, self.position).unflatten(1, (self.n, self.n))
+        cells = pairs.index_select(1, self.position)
+        return cells.reshape(pairs.shape[0], self.n, self.n, *pairs.shape[2:])
 
     def ends(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """The values at both ends of every pair: ``(B, n, *rest)`` -> two of ``(B, P, *rest)``."""

@@ -14,9 +14,9 @@ from unnoise.contracts import Column, Scalars
 from unnoise_molecules.chemistry import parse
 
 PROPERTIES: dict[str, tuple[Callable[[Chem.Mol], float], str]] = {
-    "logp": (Crippen.MolLogP, ""),
+    "logp": (Crippen.MolLogP, ""),  # type: ignore[attr-defined]
     "qed": (QED.qed, ""),
-    "weight": (Descriptors.MolWt, "g/mol"),
+    "weight": (Descriptors.MolWt, "g/mol"),  # type: ignore[attr-defined]
     "rings": (rdMolDescriptors.CalcNumRings, ""),
     "atoms": (Chem.Mol.GetNumHeavyAtoms, ""),
 }
