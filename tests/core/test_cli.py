@@ -153,6 +153,15 @@ def test_a_run_is_not_overwritten_and_is_resumed_by_its_folder_alone(cli):
     assert sorted(path.name for path in Path("r/checkpoints").iterdir())[-1].endswith("4")
 
 
+def test_a_run_is_not_resumed_as_another_model_and_stays_as_it_is(cli):
+    assert cli("train experiment=toy/small train.steps=2 run=r train.device=cpu")[0] == 0
+    before = [Path("r", name).read_bytes() for name in ("config.yaml", "manifest.json")]
+    for change in ("denoiser.width=9", "seed=5"):
+        code, _, err = cli(f"train run=r resume=true train.steps=4 {change}")
+        assert (code, err.startswith(f"unnoise: a resumed run keeps its {change.split('=')[0]}")) == (2, True)
+    assert [Path("r", name).read_bytes() for name in ("config.yaml", "manifest.json")] == before
+
+
 def test_a_crash_while_training_keeps_its_traceback(cli, make_plugin, toy, monkeypatch):
     make_plugin(
         "crash",

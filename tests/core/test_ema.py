@@ -83,3 +83,16 @@ def test_an_average_in_float32_of_weights_in_less():
 def test_a_decay_of_one_is_refused():
     with pytest.raises(ValueError, match=r"\[0, 1\)"):
         Ema(Net(), 1.0)
+
+
+def test_every_name_of_a_tied_weight_has_the_average():
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    second.weight = first.weight
+    net = nn.Sequential(first, second)
+    ema = Ema(net, decay=0.9, warmup=False)
+    with torch.no_grad():
+        first.weight.add_(1.0)
+    ema.update()
+    saved = ema.state_dict()
+    assert torch.equal(saved["0.weight"], saved["1.weight"])
+    assert not torch.equal(saved["1.weight"], net.state_dict()["1.weight"])

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from unnoise.cli.compose import compose, run_hydra, saved_config
 from unnoise.cli.main import report
+from unnoise.cli.overrides import parsed
 from unnoise.errors import UserError
 from unnoise.plugins import get_registry
 from unnoise.plugins.registry import warn_skipped
@@ -185,7 +187,7 @@ def _evaluate(request: EvalRequest, real: list[str]) -> None:
     else:
         model = _load(request)
         folder = _folder(request.out, model.run.folder / "eval" / _now())
-        data = _real_data([f"modality={model.manifest.modality}", *real])[1] if real else None
+        data = _other_data(model, real) if real else None
         n = 1000 if request.n is None else request.n
         samples, scores = evaluate_run(model, n, request.seed, request.metrics, data=data, **_sampling_options(request))
         record = samples.record
@@ -204,12 +206,30 @@ def _real_data(words: list[str]) -> tuple[str, dict[str, Any]]:
     return config.modality, config.data
 
 
+def _other_data(model: Model, words: list[str]) -> dict[str, Any]:
+    """The data node that ``words`` ask for: another data set, or the run's own with other options."""
+    modality = f"modality={model.manifest.modality}"
+    if any(word.startswith("modality=") and word != modality for word in words):
+        raise UserError("a run has its own modality", "leave out modality=...")
+    changes = [parsed(word) for word in words if word != modality]
+    if any(change.key_or_group == "data" for change in changes):
+        return _real_data([modality, *(word for word in words if word != modality)])[1]
+    node = OmegaConf.create({"data": dict(model.manifest.config["data"])})
+    for change in changes:
+        OmegaConf.update(node, change.key_or_group, change.value(), force_add=True)
+    return dict(OmegaConf.to_container(node)["data"])  # type: ignore[call-overload,index,arg-type]
+
+
 def _judge_items(request: EvalRequest, name: str, data: dict[str, Any]) -> tuple[list[Score], dict[str, Any]]:
     """Scores of items from a file, against the modality's real data."""
+    import torch
+
     from unnoise.contracts import Evidence
     from unnoise.runs import judge
     from unnoise.runs.build import build_dataset
 
+    if request.threads:
+        torch.set_num_threads(request.threads)
     registry = get_registry()
     modality, path = registry.modality(name), Path(str(request.items))
     if not modality.reader:
