@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from unnoise.conditions import Conditions, Raw
 from unnoise.contracts import Network
 from unnoise.layout import Layout, Part
-from unnoise.level import Level, align
+from unnoise.level import Level, align, on_device
 from unnoise.parametrization import Parametrization, Scalings
 from unnoise.prediction import Prediction
 from unnoise.processes import Product
@@ -159,17 +159,13 @@ class Denoiser(nn.Module):
         return shown
 
 
-def _tensor(values: Times, device: torch.device) -> Tensor:
-    return torch.as_tensor(np.asarray(values, dtype=np.float32)).to(device)
-
-
 def _tensors(values: Mapping[str, Times], device: torch.device) -> dict[str, Tensor]:
-    return {name: _tensor(value, device) for name, value in values.items()}
+    return {name: on_device(value, device) for name, value in values.items()}
 
 
 def _scale(x: Tensor, scalings: Scalings | None) -> Tensor:
     """A gaussian part as the network sees it; classes as they are."""
-    return x if scalings is None else x.float() * align(_tensor(scalings.c_in, x.device), x)
+    return x if scalings is None else x.float() * align(on_device(scalings.c_in, x.device), x)
 
 
 def _legal(part: Part, output: Tensor, mask: Tensor | None) -> Tensor:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 
@@ -26,6 +29,11 @@ class Level:
     log_snr: Mapping[str, Tensor]
     c_noise: Mapping[str, Tensor]
     target: Mapping[str, Tensor] | None = None
+
+
+def on_device(values: ArrayLike, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Host-side numbers as a tensor on ``device``, without waiting for what a GPU is still busy with."""
+    return torch.tensor(np.asarray(values), dtype=dtype).to(device, non_blocking=device.type == "cuda")
 
 
 def align(values: Tensor, like: Tensor) -> Tensor:

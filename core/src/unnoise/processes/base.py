@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unnoise.layout import Kind, Part
-from unnoise.level import align
+from unnoise.level import align, on_device
 from unnoise.noise import Noise
 from unnoise.schedules import Array, Schedule, Times
 
@@ -78,8 +78,9 @@ class Process(ABC):
 
 def coefficient(value: Times, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """A host-side coefficient as a tensor that broadcasts against ``like``; a number stays on the host."""
-    tensor = torch.as_tensor(np.asarray(value), dtype=dtype or like.dtype)
-    return align(tensor.to(like.device), like) if tensor.dim() else tensor
+    if np.ndim(value):
+        return align(on_device(value, like.device, dtype or like.dtype), like)
+    return torch.as_tensor(np.asarray(value), dtype=dtype or like.dtype)
 
 
 def ordered(s: Times, t: Times) -> tuple[Array, Array]:

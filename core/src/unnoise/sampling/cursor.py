@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unnoise.layout import Part
-from unnoise.level import align
+from unnoise.level import align, on_device
 from unnoise.noise import Noise
 from unnoise.prediction import Prediction
 from unnoise.sampling.infill import Known
@@ -152,4 +152,4 @@ def _combine(
 
 def _weight(c: Coefficient, like: Tensor) -> Tensor | float:
     """A coefficient as something that multiplies a part: a number, or a tensor aligned with its leading axes."""
-    return c if isinstance(c, float) else align(torch.as_tensor(c, dtype=like.dtype, device=like.device), like)
+    return c if isinstance(c, float) else align(on_device(c, like.device, like.dtype), like)

@@ -11,7 +11,7 @@ from torch import Tensor
 from unnoise.conditions import Conditions, Raw
 from unnoise.denoiser import Denoiser, Estimate
 from unnoise.layout import Part
-from unnoise.level import align
+from unnoise.level import align, on_device
 from unnoise.noise import Noise
 from unnoise.schedules import Array
 from unnoise.state import State
@@ -77,13 +77,13 @@ def weigh(
     log_snr = denoiser.product.log_snr(times)
     for part in denoiser.layout:
         name, clean, prediction = part.name, x0.parts[part.name], estimate.prediction
-        level = torch.as_tensor(log_snr[name], dtype=torch.float32).to(x0.device)
+        level = on_device(log_snr[name], x0.device)
         if part.kind == "gaussian":
             parametrization = denoiser.parametrizations[name]
             alpha, sigma = (align(c[name], clean) for c in (prediction.alpha, prediction.sigma))
             eps = (prediction.x_t.parts[name].float() - alpha * clean.float()) / sigma
             raw = (estimate.raw[name] - parametrization.target(clean.float(), eps, times[name])).square()
-            c_out = torch.as_tensor(parametrization.scalings(times[name]).c_out, dtype=torch.float32).to(x0.device)
+            c_out = on_device(parametrization.scalings(times[name]).c_out, x0.device)
         else:
             raw = -prediction.x0[name].gather(-1, clean[..., None]).squeeze(-1)
             c_out = torch.ones_like(level)

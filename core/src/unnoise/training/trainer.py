@@ -175,7 +175,7 @@ class Trainer:
             for name, value in {"loss": loss, **parts}.items():
                 logs[name] = logs.get(name, 0) + value.detach() / config.accumulate
         logs["grad_norm"] = self.optimizer.step(factor)
-        logs["lr"] = torch.tensor(self.config.lr * factor, device=self.device)
+        logs["lr"] = torch.full((), self.config.lr * factor, device=self.device)
         self.ema.update()
         self.state.step += 1
         self._pending.append(logs)
