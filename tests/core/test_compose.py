@@ -206,7 +206,8 @@ def test_a_run_is_resumed_with_its_own_config(toy, tmp_path):
     assert resumed.process == config.process
     assert resumed.resume
     assert saved_config([*words, "modality=toy"]) is None
-    assert saved_config([f"run={tmp_path}/none", "resume=true"]) is None
+    assert saved_config([f"run={tmp_path}/none", "resume=true", "modality=toy"]) is None
+    assert message(saved_config, [f"run={tmp_path}/none", "resume=true"]).startswith(f"{tmp_path}/none holds no run")
     assert message(saved_config, [*words, "train.stepz=1"]).startswith("no config key 'train.stepz'.")
     assert message(saved_config, [*words, "train.steps=x"]).startswith("value 'x' of type 'str' could not be converted")
     assert message(saved_config, [*words, "denoiser=mlp"]) == (

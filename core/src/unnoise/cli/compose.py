@@ -60,14 +60,17 @@ def saved_config(words: Sequence[str]) -> RunConfig | None:
     None where the words say something else, or name a modality or an experiment to compose anew.
 
     Raises:
-        UserError: if a component is to be exchanged, which a run cannot do half-way.
+        UserError: if there is no such run, or a component is to be exchanged, which a run cannot do half-way.
     """
     overrides = {o.key_or_group: o for o in (parsed(word) for word in words if "=" in word and word[0] != "-")}
     if not {"run", "resume"} <= set(overrides) or {"modality", "experiment"} & set(overrides):
         return None
     file = Path(str(overrides["run"].value())) / "config.yaml"
-    if not file.is_file() or not overrides["resume"].value():
+    if not overrides["resume"].value():
         return None
+    if not file.is_file():
+        fix = "name the folder of one, or begin one: modality=... or experiment=... beside run=..."
+        raise UserError(f"{file.parent} holds no run to resume", fix)
     with explained("train"):
         config = OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.load(file))
         for key, override in overrides.items():

@@ -86,8 +86,9 @@ def save_checkpoint(
 
 
 def checkpoints(folder: Path) -> list[Checkpoint]:
-    """All complete checkpoints under ``folder``, by step."""
-    return sorted((Checkpoint(path) for path in folder.glob(f"{_PREFIX}*")), key=lambda checkpoint: checkpoint.step)
+    """All complete checkpoints under ``folder``, by step; what else lies there is none of ours."""
+    found = (path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdecimal())
+    return sorted((Checkpoint(path) for path in found), key=lambda checkpoint: checkpoint.step)
 
 
 def prune(folder: Path, keep: int) -> None:
