@@ -129,9 +129,10 @@ def _group_choice(override: Override, modality: str | None) -> str:
         elif full not in known and value != "null":
             own = f"{modality}/" if scoped else ""
             near = [name.removeprefix(own) for name in known if name.startswith(own)]
-            raise UserError(
-                f"no {group} named {value!r}.{did_you_mean(value, near)}", f"available: {', '.join(near) or 'none'}"
-            )
+            fix = f"available: {', '.join(near) or 'none'}"
+            if group == "experiment" and not near:
+                fix += "; go to a folder whose pyproject.toml has [tool.unnoise] and that holds configs/experiment/"
+            raise UserError(f"no {group} named {value!r}.{did_you_mean(value, near)}", fix)
         chosen.append(value if value == "null" else full)
     return f"{group}={','.join(chosen)}"
 
