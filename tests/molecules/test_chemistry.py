@@ -24,6 +24,13 @@ def test_molecules_come_back(smiles):
         assert smiles_of(graph_of(text)) == canonical(text)
 
 
+def test_every_spelling_of_a_molecule_has_the_same_graph(smiles):
+    for text in smiles:
+        molecule = Chem.MolFromSmiles(canonical(text))
+        for spelling in Chem.MolToRandomSmilesVect(molecule, 5, randomSeed=1):
+            assert graph_of(spelling) == graph_of(canonical(text)), spelling
+
+
 def test_rings_are_written_as_alternating_bonds():
     assert sorted(order for _, _, order in graph_of("c1ccccc1").bonds) == [1, 1, 1, 2, 2, 2]
 

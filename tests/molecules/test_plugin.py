@@ -7,7 +7,10 @@ import sys
 
 from unnoise.testing import modality_checks
 
-test_contract = modality_checks("molecules", words=["data=molecules/nci", "data.max_atoms=9"])
+test_contract = modality_checks("molecules")
+test_contract_conditional = modality_checks(
+    "molecules", words=["data=molecules/nci", "data.max_atoms=9", "conditions.use=[logp,rings]"]
+)
 
 
 def test_importing_the_plugin_is_cheap():

@@ -30,7 +30,7 @@ from unnoise.runs.manifest import Manifest
 from unnoise.runs.run import Run
 from unnoise.schema import RunConfig
 from unnoise.state import State
-from unnoise.training.data import EncodedData, Items, Selection, subset
+from unnoise.training.data import Columns, EncodedData, Items, Selection
 from unnoise.training.tasks import Diffusion
 from unnoise.training.trainer import Trainer
 
@@ -113,14 +113,14 @@ class Subject:
     @cached_property
     def conditions(self) -> dict[str, Tensor]:
         """Raw conditions of the items."""
-        columns = {name: subset(column, self.chosen) for name, column in self.data.columns().items()}
+        columns = Columns(self.data.columns(), self.chosen)
         known = self.denoiser.conditions
         return {name: known[name].raw(columns[name]) for name in known.names}
 
     @cached_property
     def manifest(self) -> Manifest:
         encoded = EncodedData(self.state)
-        columns = {name: subset(c, range(min(len(self.data), FITTED_ITEMS))) for name, c in self.data.columns().items()}
+        columns = Columns(self.data.columns(), range(min(len(self.data), FITTED_ITEMS)))
         use = self.config.conditions
         processes, parametrizations = measured_processes(self.config, self.representation.layout, encoded)
         return Manifest(

@@ -75,7 +75,8 @@ def parse(smiles: str) -> Chem.Mol | None:
 
 @lru_cache(maxsize=1 << 18)
 def graph_of(smiles: str) -> Graph:
-    """The graph of a SMILES, with aromatic rings written as alternating bonds.
+    """The graph of a SMILES, with aromatic rings written as alternating bonds and atoms in RDKit's canonical order, so
+    that every SMILES of a molecule has the same graph.
 
     Raises:
         NotRepresentableError: if it does not parse, or :func:`smiles_of` does not give the same molecule back.
@@ -85,12 +86,14 @@ def graph_of(smiles: str) -> Graph:
         raise NotRepresentableError("RDKit cannot read it")
     plain = _without_stereo(molecule)
     expected = Chem.MolToSmiles(plain)
+    # Which atom stands where in the SMILES just written; RDKit keeps it as a private property only.
+    plain = Chem.RenumberAtoms(plain, list(plain.GetPropsAsDict(True, True)["_smilesAtomOutputOrder"]))
     with rdBase.BlockLogs():
         Chem.Kekulize(plain, clearAromaticFlags=True)
     for bond in plain.GetBonds():
         if bond.GetBondType() not in _CLASS:
             raise NotRepresentableError("it has a bond that is not single, double or triple")
-    bonds = tuple(_edge(bond) for bond in plain.GetBonds())
+    bonds = tuple(sorted(_edge(bond) for bond in plain.GetBonds()))
     bare = Graph(tuple(AtomType(a.GetSymbol(), a.GetFormalCharge()) for a in plain.GetAtoms()), bonds)
     # Where RDKit's own count of hydrogens differs from the molecule's, the count becomes part of the type.
     guess = assemble(bare)
