@@ -263,3 +263,40 @@ def test_bad_input_is_named() -> None:
     part = Part("a", "categorical", (2,), classes=3)
     with pytest.raises(ValueError, match="s must not be above t"):
         Categorical(schedule, "uniform").renoise(part, torch.zeros(1, 2, dtype=torch.int64), 0.5, 0.4, Noise.of(0, 1))
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_masked_elements_are_revealed_as_evenly_as_can_be(symmetric: bool) -> None:
+    """Each with its own chance, and so many at a time as the chances add up to, rounded."""
+    process, n, items = Categorical(schedules.linear_survival(), "absorbing"), 7, 4000
+    axes = ("nodes", "nodes") if symmetric else ("nodes",)
+    part = Part("a", "categorical", axes, classes=2, absorbing=True, symmetric=symmetric)
+    shape = (n,) * len(axes)
+    x_t = torch.full((items, *shape), 2)
+    x_t[:, 1] = 0  # seen already
+    x0 = torch.zeros(items, *shape, 2).log_softmax(-1)
+    s, t = 0.6, 0.75
+    x_s = process.bridge(part, x_t, x0, t, s, Noise.of(0, items))
+    chosen = (x_s != x_t).triu() if symmetric else x_s != x_t
+    masked = (x_t == 2).triu() if symmetric else x_t == 2
+    chance = (t - s) / t
+    expected = chance * masked[0].sum()
+    counts = chosen.flatten(1).sum(1)
+    assert bool(((counts - expected).abs() < 1).all()), "floor or ceiling of the expected number"
+    assert not bool((chosen & ~masked).any())
+    rates = chosen.double().mean(0)[masked[0]]
+    deviation = (chance * (1 - chance) / items) ** 0.5
+    assert float((rates - chance).abs().max()) < 4 * deviation
+
+
+def test_padding_does_not_change_what_is_revealed() -> None:
+    process = Categorical(schedules.linear_survival(), "absorbing")
+    part = Part("a", "categorical", ("nodes", "nodes"), classes=3, absorbing=True, symmetric=True)
+    noise = Noise.of(5, 50)
+
+    def revealed(size: int) -> Tensor:
+        x_t = torch.zeros(50, size, size, dtype=torch.int64)  # padding holds class 0
+        x_t[:, :6, :6] = 3
+        return process.bridge(part, x_t, torch.zeros(50, size, size, 3).log_softmax(-1), 0.9, 0.5, noise)[:, :6, :6]
+
+    assert torch.equal(revealed(6), revealed(9))

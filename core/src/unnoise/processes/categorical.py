@@ -92,8 +92,16 @@ class Categorical(Process):
         return self._resample(part, x_s, keep, noise.uniform(part, x_s.shape[1:], draw, "renoise"))
 
     def bridge(self, part: Part, x_t: Tensor, x0: Tensor, t: Times, s: Times, noise: Noise, draw: int = 0) -> Tensor:
+        """As :meth:`Process.bridge`. Classes are drawn for each element by itself; which masked elements of the absorbing
+        kernel are revealed is drawn for all of an item together, see :meth:`_revealed`.
+        """
         u = noise.uniform(part, x_t.shape[1:], draw, "bridge")
-        return draw_classes(self.bridge_probabilities(part, x_t, x0, t, s), u)
+        probabilities = self.bridge_probabilities(part, x_t, x0, t, s)
+        if not self.absorbing:
+            return draw_classes(probabilities, u)
+        chance = 1 - probabilities[..., part.classes].double()
+        revealed = self._revealed(part, chance.masked_fill(x_t < part.classes, 0), noise, draw)
+        return torch.where(revealed, draw_classes(x0.exp(), u), x_t)
 
     def bridge_probabilities(self, part: Part, x_t: Tensor, x0: Tensor, t: Times, s: Times) -> Tensor:
         """``q(x_s | x_t)`` under the estimate of clean data, ``sum_j p_j q(x_s | x_t, x_0 = j)``.
@@ -129,6 +137,24 @@ class Categorical(Process):
         total = resampled.sum(-1, keepdim=True)
         after, before, both = (coefficient(c, p, dtype) for c in self._shares(s, t))
         return (kept + before * total) * seen + after * resampled + both * total * resting
+
+    def _revealed(self, part: Part, chance: Tensor, noise: Noise, draw: int) -> Tensor:
+        """Choose the elements to reveal, each with its own chance, by systematic sampling (Madow & Madow 1944).
+
+        Elements revealed together are drawn as if they were independent, which they are not: the fewer at a time, the
+        better the sample. Independent choices vary in number; here it is the sum of the chances, rounded down or up.
+        So where that sum stays below one, elements come one by one and nothing is lost by the length of the step.
+
+        Args:
+            part: of a symmetric one only the upper triangle is chosen from.
+            chance: float64 ``(B, *event shape)``; 0 where an element is not masked.
+        """
+        if part.symmetric:
+            upper = torch.ones(chance.shape[1:3], dtype=torch.bool, device=chance.device).triu()
+            chance = chance * upper.reshape(1, *upper.shape, *[1] * (chance.dim() - 3))
+        start = noise.uniform(Part(part.name, "gaussian", ()), (), draw, "reveal")[:, None]
+        count = (chance.flatten(1).cumsum(1) + start).floor()
+        return (count.diff(dim=1, prepend=torch.zeros_like(start)) > 0).reshape(chance.shape)
 
     def _shares(self, s: Array, t: Array) -> tuple[Array, Array, Array]:
         """Given that an element was resampled by t: the probabilities that it was so only after s, only before s, and
