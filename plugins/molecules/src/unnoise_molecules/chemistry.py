@@ -13,11 +13,23 @@ from typing import Self
 
 from rdkit import Chem, rdBase
 
-BOND_ORDERS = (Chem.BondType.ZERO, Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
-"""Bond class -> RDKit's bond type; class 0 is no bond, and a class is its own order."""
+BONDS = {
+    Chem.BondType.ZERO: 0.0,
+    Chem.BondType.SINGLE: 1.0,
+    Chem.BondType.DOUBLE: 2.0,
+    Chem.BondType.TRIPLE: 3.0,
+    Chem.BondType.AROMATIC: 1.5,
+}
+"""RDKit's type of every bond class, in the order of classes -> its bond order; class 0 is no bond."""
 
-_CLASS = {order: index for index, order in enumerate(BOND_ORDERS) if index}
+_KINDS = tuple(BONDS)
+_CLASS = {kind: index for index, kind in enumerate(_KINDS) if index}
 _TYPE = re.compile(r"([A-Z][a-z]?)([+-]\d+)?(?:H(\d+))?")
+
+
+LONGEST = 2000
+"""Characters of a SMILES that is read. RDKit needs quadratic time, and at some tens of thousands of atoms its recursion
+ends the process."""
 
 
 class NotRepresentableError(Exception):
@@ -59,7 +71,7 @@ class Graph:
 
     Args:
         atoms: the type of every atom.
-        bonds: ``(i, j, class)`` with i < j and class an index into :data:`BOND_ORDERS`.
+        bonds: ``(i, j, class)`` with i < j and class a position in :data:`BONDS`.
     """
 
     atoms: tuple[AtomType, ...]
@@ -67,16 +79,17 @@ class Graph:
 
 
 def parse(smiles: str) -> Chem.Mol | None:
-    """The sanitised molecule of a SMILES, or None where there is none. The empty string is no molecule."""
+    """The sanitised molecule of a SMILES, or None where there is none. The empty string is no molecule, and a text of
+    more than :data:`LONGEST` characters is not read.
+    """
     with rdBase.BlockLogs():
-        molecule = Chem.MolFromSmiles(smiles) if smiles else None
+        molecule = Chem.MolFromSmiles(smiles) if 0 < len(smiles) <= LONGEST else None
     return molecule if molecule is not None and molecule.GetNumAtoms() else None
 
 
 @lru_cache(maxsize=1 << 18)
 def graph_of(smiles: str) -> Graph:
-    """The graph of a SMILES, with aromatic rings written as alternating bonds and atoms in RDKit's canonical order, so
-    that every SMILES of a molecule has the same graph.
+    """The graph of a SMILES. Its atoms are in RDKit's canonical order: every SMILES of a molecule has the same graph.
 
     Raises:
         NotRepresentableError: if it does not parse, or :func:`smiles_of` does not give the same molecule back.
@@ -88,11 +101,11 @@ def graph_of(smiles: str) -> Graph:
     expected = Chem.MolToSmiles(plain)
     # Which atom stands where in the SMILES just written; RDKit keeps it as a private property only.
     plain = Chem.RenumberAtoms(plain, list(plain.GetPropsAsDict(True, True)["_smilesAtomOutputOrder"]))
-    with rdBase.BlockLogs():
-        Chem.Kekulize(plain, clearAromaticFlags=True)
+    if any(atom.GetAtomicNum() == 0 for atom in plain.GetAtoms()):
+        raise NotRepresentableError("it has a wildcard in place of an atom")
     for bond in plain.GetBonds():
         if bond.GetBondType() not in _CLASS:
-            raise NotRepresentableError("it has a bond that is not single, double or triple")
+            raise NotRepresentableError("it has a bond that is not single, double, triple or aromatic")
     bonds = tuple(sorted(_edge(bond) for bond in plain.GetBonds()))
     bare = Graph(tuple(AtomType(a.GetSymbol(), a.GetFormalCharge()) for a in plain.GetAtoms()), bonds)
     # Where RDKit's own count of hydrogens differs from the molecule's, the count becomes part of the type.
@@ -120,8 +133,13 @@ def assemble(graph: Graph) -> Chem.RWMol:
             atom.SetNoImplicit(True)
             atom.SetNumExplicitHs(kind.hydrogens)
         molecule.AddAtom(atom)
-    for i, j, order in graph.bonds:
-        molecule.AddBond(i, j, BOND_ORDERS[order])
+    for i, j, index in graph.bonds:
+        kind = _KINDS[index]
+        molecule.AddBond(i, j, kind)
+        if kind == Chem.BondType.AROMATIC:
+            molecule.GetBondBetweenAtoms(i, j).SetIsAromatic(True)
+            molecule.GetAtomWithIdx(i).SetIsAromatic(True)
+            molecule.GetAtomWithIdx(j).SetIsAromatic(True)
     return molecule
 
 
@@ -151,7 +169,9 @@ def _without_stereo(molecule: Chem.Mol) -> Chem.Mol:
     """A copy that says nothing of stereochemistry, isotopes or atom maps."""
     plain = Chem.Mol(molecule)
     Chem.RemoveStereochemistry(plain)
+    heavy_water = any(atom.GetAtomicNum() == 1 for atom in plain.GetAtoms())
     for atom in plain.GetAtoms():
         atom.SetAtomMapNum(0)
         atom.SetIsotope(0)
-    return plain
+    # A hydrogen is an atom of its own as long as it has an isotope.
+    return Chem.RemoveHs(plain) if heavy_water else plain

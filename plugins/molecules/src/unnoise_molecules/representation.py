@@ -15,7 +15,7 @@ from unnoise.errors import UserError
 from unnoise.layout import Layout, Part
 from unnoise.noise import Noise
 from unnoise.state import State
-from unnoise_molecules.chemistry import BOND_ORDERS, AtomType, Graph, NotRepresentableError, graph_of, smiles_of
+from unnoise_molecules.chemistry import BONDS, AtomType, Graph, NotRepresentableError, graph_of, smiles_of
 from unnoise_molecules.drawing import draw_grid
 from unnoise_molecules.files import write_sdf, write_smiles
 
@@ -26,12 +26,15 @@ class MoleculeGraph(Representation):
     """SMILES <-> heavy atoms and the bonds between them.
 
     Two categorical parts over the masked axis ``nodes``: ``atoms`` (kinds of atom met in the training data; charge is
-    part of the kind) and ``bonds`` (none, single, double, triple; aromatic rings are written as alternating bonds).
-    Hydrogens follow from valence. Stereochemistry and isotopes are not represented. Nothing is repaired on the way
-    back: what breaks the rules of valence becomes a SMILES that does not parse.
+    part of the kind) and ``bonds`` (none, single, double, triple, aromatic). Aromatic bonds have a class of their own:
+    written as alternating bonds, a ring would have two equal spellings, which elements drawn one by one mix up.
+    Hydrogens follow from valence, or are part of the kind of atom where they do not, as in pyrrole's nitrogen.
+    Stereochemistry and isotopes are not represented. Nothing is repaired on the way back: what breaks the rules of
+    valence becomes a SMILES that does not parse.
 
     Args:
-        max_atoms: larger molecules are left out; 0 takes all.
+        max_atoms: larger molecules are left out, as all are stored with as many pairs of atoms as the largest has; 0
+            takes all.
         min_count: atom types with fewer atoms than this in the training data are left out, with their molecules.
         connected: leave out what consists of several pieces (salts, mixtures).
     """
@@ -39,7 +42,7 @@ class MoleculeGraph(Representation):
     sizes_seen: Tensor
     """int64 ``(largest + 1,)``: number of training molecules with so many atoms."""
 
-    def __init__(self, max_atoms: int = 0, min_count: int = 1, connected: bool = True) -> None:
+    def __init__(self, max_atoms: int = 128, min_count: int = 1, connected: bool = True) -> None:
         super().__init__()
         if max_atoms < 0 or min_count < 1:
             raise UserError(
@@ -132,7 +135,7 @@ class MoleculeGraph(Representation):
         self.layout = Layout(
             (
                 Part("atoms", "categorical", ("nodes",), classes=len(vocabulary)),
-                Part("bonds", "categorical", ("nodes", "nodes"), classes=len(BOND_ORDERS), symmetric=True),
+                Part("bonds", "categorical", ("nodes", "nodes"), classes=len(BONDS), symmetric=True),
             )
         )
         self.register_buffer("sizes_seen", torch.zeros(largest + 1, dtype=torch.int64))

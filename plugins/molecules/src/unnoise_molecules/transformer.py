@@ -14,7 +14,7 @@ from unnoise.errors import UserError
 from unnoise.layout import Layout
 from unnoise.level import Level
 from unnoise.state import State
-from unnoise_molecules.chemistry import BOND_ORDERS
+from unnoise_molecules.chemistry import BONDS
 from unnoise_molecules.features import WHOLE, features, node_features, one_hot, pair_features
 from unnoise_molecules.pairs import Pairs, pairs_of
 
@@ -113,6 +113,7 @@ class GraphTransformer(Network):
     """
 
     self_conditioning = True
+    orders: Tensor
 
     def __init__(
         self,
@@ -128,13 +129,15 @@ class GraphTransformer(Network):
         mlp_ratio: float = 2.0,
     ) -> None:
         super().__init__()
-        if layout.names != ("atoms", "bonds") or layout["bonds"].classes != len(BOND_ORDERS):
+        if layout.names != ("atoms", "bonds") or layout["bonds"].classes != len(BONDS):
             parts = ", ".join(layout.names)
             raise UserError(f"graph_transformer denoises atoms and bonds, not {parts}", "choose another denoiser")
         if width % heads:
             raise UserError(f"denoiser.heads={heads} does not divide denoiser.width={width}", "choose a divisor")
         atoms, bonds = layout["atoms"], layout["bonds"]
         self.atoms, self.bonds = atoms, bonds
+        orders = torch.tensor([*BONDS.values(), 0.0][: bonds.tokens])  # a masked bond counts as none
+        self.register_buffer("orders", orders, persistent=False)
         self.embed = nn.Embedding(atoms.tokens * _VALENCES, width)
         self.nodes_in = nn.Linear(node_features(atoms.classes, bonds.tokens), width)
         self.pairs_in = nn.Linear(pair_features(bonds.classes, bonds.tokens), edge_width)
@@ -169,9 +172,7 @@ class GraphTransformer(Network):
         first, second = pairs.ends(mask[..., None])
         pair_mask = first * second
         bonds = one_hot(pairs.pick(x.parts["bonds"]), self.bonds.tokens) * pair_mask
-        orders = torch.arange(self.bonds.tokens, device=atoms.device).float()
-        orders = orders * (orders < self.bonds.classes)
-        seen = features(bonds, mask, pairs, orders, self._guess(previous, mask, pair_mask, pairs))
+        seen = features(bonds, mask, pairs, self.orders, self._guess(previous, mask, pair_mask, pairs))
 
         valence = seen.valence.long().clamp(max=_VALENCES - 1)
         h = self.embed(atoms * _VALENCES + valence) + self.nodes_in(seen.nodes)
