@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DISTS := core $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
 DEMO := runs/demo
 
-.PHONY: install demo test check bench clean
+.PHONY: install demo test check dist check-dist bench clean
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -36,8 +36,19 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A wheel and an sdist of every distribution in dist/. A wheel is made from its sdist.
+dist: $(STAMP)
+	rm -rf dist
+	set -e; for dist in $(DISTS); do $(BIN)/python -m build --no-isolation --outdir dist $$dist; done
+	$(BIN)/python -m twine check --strict dist/*
+
+# What is in them, and that they work without the repository: core alone with its own tests, and all of them together.
+check-dist: $(STAMP)
+	$(BIN)/python -m pytest -q -m "" tests/packaging
+
 bench: $(STAMP)
-	$(BIN)/python tests/benchmarks
+	$(BIN)/python tests/benchmarks/engine.py
+	$(BIN)/python tests/benchmarks/throughput.py image/demo molecules/qm9 --shares
 
 clean:
 	rm -rf $(VENV) build dist

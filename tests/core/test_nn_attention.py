@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from unnoise import nn as blocks
-from unnoise.nn.attention import Attention, rotary_angles, rotate
+from unnoise.nn.adaln import make_norm
+from unnoise.nn.attention import Attention, attend, rotary_angles, rotate
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +72,17 @@ def test_attention_equals_its_definition(cross, per_query, with_bias):
     allowed = mask if per_query else mask[:, None].expand(2, 3, m)
     expected = plain_attention(layer, x, keys, allowed, bias)
     np.testing.assert_allclose(layer(x, context, mask, bias).detach().numpy(), expected, atol=2e-6)
+
+
+def test_attention_in_bfloat16_on_a_cpu_computes_its_logits_in_float32():
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = torch.randn(3, 2, 4, 9, 8, generator=generator).bfloat16()
+    bias = torch.randn(9, 9, generator=generator).bfloat16()
+    weights = (query.float() @ key.float().transpose(-1, -2) * 8**-0.5 + bias.float()).softmax(-1)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = attend(query, key, value, bias)
+    assert got.dtype == torch.bfloat16
+    assert torch.equal(got, (weights @ value.float()).bfloat16())
 
 
 def test_attention_refuses_heads_that_do_not_divide():
@@ -148,6 +160,15 @@ def test_norms_have_their_moments():
 
 def transformer(**options):
     return blocks.Transformer(16, 2, 4, 8, context_dim=6, **options)
+
+
+@pytest.mark.filterwarnings("error")
+def test_rms_norm_takes_bfloat16_with_a_gain_in_float32():
+    norm, x = make_norm("rms", 6), torch.randn(4, 6, generator=torch.Generator().manual_seed(0)).bfloat16()
+    torch.nn.init.constant_(norm.weight, 3.0)
+    expected = 3 * x.float() * (x.float().square().mean(-1, keepdim=True) + 1e-6).rsqrt()
+    assert norm(x).dtype == torch.bfloat16
+    torch.testing.assert_close(norm(x).float(), expected, rtol=1e-2, atol=0)
 
 
 def test_transformer_is_the_identity_before_training():

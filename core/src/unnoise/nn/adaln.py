@@ -10,6 +10,14 @@ from torch.nn import functional as F
 Norm = Literal["layer", "rms"]
 
 
+class RMSNorm(nn.RMSNorm):
+    """As torch's, in the precision of its input also where that is bfloat16 and the gain is float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain = None if self.weight is None else self.weight.to(x.dtype)
+        return F.rms_norm(x, self.normalized_shape, gain, self.eps)
+
+
 def make_norm(kind: Norm, dim: int, affine: bool = True) -> nn.Module:
     """Layer normalisation (Ba et al. 2016) or RMS normalisation (Zhang & Sennrich 2019) over the last axis.
 
@@ -19,7 +27,7 @@ def make_norm(kind: Norm, dim: int, affine: bool = True) -> nn.Module:
     if kind == "layer":
         return nn.LayerNorm(dim, eps=1e-6, elementwise_affine=affine)
     if kind == "rms":
-        return nn.RMSNorm(dim, eps=1e-6, elementwise_affine=affine)
+        return RMSNorm(dim, eps=1e-6, elementwise_affine=affine)
     raise ValueError(f"norm must be 'layer' or 'rms', not {kind!r}")
 
 

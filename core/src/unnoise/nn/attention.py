@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from unnoise.nn.adaln import make_norm
 
 
 def rotary_angles(positions: Tensor, head_dim: int, base: float = 10_000.0) -> Tensor:
@@ -34,6 +37,20 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
 
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+    """``F.scaled_dot_product_attention`` of ``(B, heads, L, D)``, which on a CPU is computed in at least float32: its
+    bfloat16 kernel there takes about ten times as long.
+    """
+    if query.device.type != "cpu":
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    dtype = torch.promote_types(query.dtype, torch.float32)
+    if mask is not None and mask.is_floating_point():
+        mask = mask.to(dtype)
+    with torch.autocast("cpu", enabled=False):
+        attended = F.scaled_dot_product_attention(query.to(dtype), key.to(dtype), value.to(dtype), attn_mask=mask)
+    return attended.to(query.dtype)
+
+
 class Attention(nn.Module):
     """Scaled dot-product attention (Vaswani et al. 2017) with RMS-normalised queries and keys (Henry et al. 2020),
     which keeps the logits bounded in low precision.
@@ -56,8 +73,8 @@ class Attention(nn.Module):
         self.query = nn.Linear(dim, dim)
         self.key_value = nn.Linear(dim if context_dim is None else context_dim, 2 * dim)
         self.out = nn.Linear(dim, dim)
-        self.query_norm = nn.RMSNorm(dim // heads, eps=1e-6) if qk_norm else nn.Identity()
-        self.key_norm = nn.RMSNorm(dim // heads, eps=1e-6) if qk_norm else nn.Identity()
+        self.query_norm = make_norm("rms", dim // heads) if qk_norm else nn.Identity()
+        self.key_norm = make_norm("rms", dim // heads) if qk_norm else nn.Identity()
 
     def forward(
         self,
@@ -90,10 +107,9 @@ class Attention(nn.Module):
         if bias is not None:
             bias = bias.to(query.dtype)
             mask = bias if mask is None else torch.where(mask, bias, -torch.inf)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        merged: Tensor = self.out(attended.transpose(1, 2).flatten(2))
+        attended = attend(query, key, value, mask)
+        merged: Tensor = self.out(rearrange(attended, "b h l d -> b l (h d)"))
         return merged
 
     def _split(self, x: Tensor) -> Tensor:
-        """``(B, L, dim)`` -> ``(B, heads, L, dim / heads)``."""
-        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
+        return rearrange(x, "b l (h d) -> b h l d", h=self.heads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,7 +30,7 @@ class SpatialTransformer(nn.Module):
 
     def forward(self, x: Tensor, cond: Tensor, context: Tensor | None, context_mask: Tensor | None) -> Tensor:
         """``x (B, channels, *space)`` -> the same shape."""
-        tokens = x.flatten(2).transpose(1, 2)
+        tokens = rearrange(x, "b c ... -> b (...) c")
         mixed: Tensor = self.block(tokens, cond, context=context, context_mask=context_mask)
         return mixed.transpose(1, 2).reshape(x.shape)
 
