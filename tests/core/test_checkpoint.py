@@ -46,7 +46,7 @@ def test_a_crash_at_any_moment_leaves_the_old_checkpoint_and_no_half_one(tmp_pat
             patch.setattr(type(tmp_path), "rename", crash)
         else:
             patch.setattr(module, broken, crash)
-        with pytest.raises(OSError, match="power cut"):
+        with pytest.raises(UserError, match="cannot be written: power cut"):
             save_checkpoint(tmp_path, 2, TENSORS, {})
     assert [c.step for c in checkpoints(tmp_path)] == [1]
     save_checkpoint(tmp_path, 3, TENSORS, {})
@@ -63,11 +63,31 @@ def test_the_last_is_the_highest_step_and_is_never_pruned(tmp_path):
     assert [c.step for c in checkpoints(tmp_path)] == [100_000_000] and len(list(tmp_path.iterdir())) == 1
 
 
+def test_what_is_kept_beside_the_last(tmp_path):
+    losses = {2: 3.0, 4: 1.0, 6: 2.0, 8: 1.0, 10: 5.0}
+    for step, loss in losses.items():
+        save_checkpoint(tmp_path, step, TENSORS, {"log": {"means": {"loss": loss}}})
+    prune(tmp_path, 1, every=3, best="loss")
+    assert [c.step for c in checkpoints(tmp_path)] == [6, 8, 10]  # the later one of two that are equally good
+    save_checkpoint(tmp_path, 11, TENSORS, {})  # of a run that has written no line
+    (checkpoints(tmp_path)[1].path / "state.json").write_text("rubbish")
+    prune(tmp_path, 1, best="loss")
+    assert [c.step for c in checkpoints(tmp_path)] == [6, 11]
+
+
+def test_what_a_crash_left_behind_is_removed(tmp_path):
+    save_checkpoint(tmp_path, 1, TENSORS, {})
+    (tmp_path / ".step_00000002").mkdir()
+    (tmp_path / ".step_00000002" / "model.safetensors").touch()
+    prune(tmp_path, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]
+
+
 def test_a_pruning_cut_short_leaves_nothing_that_looks_complete(tmp_path, monkeypatch):
     for step in (1, 2):
         save_checkpoint(tmp_path, step, TENSORS, {})
     monkeypatch.setattr(module.shutil, "rmtree", lambda path: (_ for _ in ()).throw(OSError("power cut")))
-    with pytest.raises(OSError, match="power cut"):
+    with pytest.raises(UserError, match="cannot be written: power cut"):
         prune(tmp_path, 1)
     assert [c.step for c in checkpoints(tmp_path)] == [2]
 
@@ -93,7 +113,7 @@ def test_json_is_replaced_as_a_whole(tmp_path, monkeypatch):
     path = tmp_path / "x.json"
     write_json(path, {"a": 1})
     monkeypatch.setattr(module, "_sync", lambda path: (_ for _ in ()).throw(OSError("power cut")))
-    with pytest.raises(OSError, match="power cut"):
+    with pytest.raises(UserError, match="cannot be written: power cut"):
         write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}
     with pytest.raises(ValueError, match="JSON"):

@@ -110,9 +110,14 @@ def test_the_state_of_other_weights_is_refused():
         optimizer.load_state_dict({"head.weight//exp_avg": torch.zeros(1)})
 
 
-def test_an_unknown_optimizer_is_named():
-    with pytest.raises(UserError, match="'adam' does not exist\nThere is: adamw, muon"):
-        Optimizer(Net(), TrainConfig(optimizer="adam"))
+def test_what_no_optimizer_can_be_made_with_is_named():
+    for change, words in (
+        ({"optimizer": "adam"}, "'adam' does not exist\nThere is: adamw, muon"),
+        ({"decay_shape": "step"}, "'step' does not exist\nThere is: cosine, linear"),
+        ({"betas": [0.9]}, r"train\.betas is \[0\.9\]"),
+    ):
+        with pytest.raises(UserError, match=words):
+            Optimizer(Net(), TrainConfig(**change))
 
 
 def test_the_learning_rate_rises_stays_and_falls():
@@ -124,5 +129,3 @@ def test_the_learning_rate_rises_stays_and_falls():
     assert [lr_factor(cosine, 0, p) for p in (0.5, 0.75, 1.0)] == pytest.approx([1.0, 0.5, 0.0])
     constant = TrainConfig(warmup=0, decay=0.0)
     assert lr_factor(constant, 0, 1.0) == 1.0
-    with pytest.raises(UserError, match="cosine, linear"):
-        lr_factor(TrainConfig(decay_shape="step"), 0, 0.0)

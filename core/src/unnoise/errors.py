@@ -1,8 +1,9 @@
-"""The one exception that is a message to the user and not a bug."""
+"""The exceptions that are messages to the user and not bugs."""
 
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -23,6 +24,25 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.fix}" if self.fix else self.message
+
+
+class Caution(UserWarning):
+    """Something that works and is probably not meant. The command line prints it as one line."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal has ended the work, and what was done is kept.
+
+    The command line prints it without a traceback and exits with code 128 + ``number``, as shells do.
+
+    Args:
+        number: of the signal.
+        fix: how to go on.
+    """
+
+    def __init__(self, number: int = signal.SIGINT, fix: str = "") -> None:
+        self.number, self.message, self.fix = number, "interrupted", fix
+        super().__init__(self.message)
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

@@ -7,18 +7,66 @@ fields below; an unknown one is an error.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any
+
+from unnoise.errors import UserError
 
 MISSING: Any = "???"
 """What OmegaConf takes for a key that must be given."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """The finite numbers from ``low`` to ``high``, both included, that are also more than ``above`` and less than
+    ``under``.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: float = -math.inf
+    under: float = math.inf
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high and self.above < value < self.under
+
+    def __str__(self) -> str:
+        limits = {"at least": self.low, "above": self.above, "at most": self.high, "below": self.under}
+        given = [f"{words} {limit:,}" for words, limit in limits.items() if math.isfinite(limit)]
+        return " and ".join(given) or "a finite number"
+
+
+def ranged(default: Any, *bounds: float, **limits: float) -> Any:
+    """A field whose number lies in ``Between(*bounds, **limits)``, or is empty."""
+    return field(default=default, metadata={"range": Between(*bounds, **limits)})
+
+
+def range_of(entry: Field[Any]) -> Between | None:
+    """The range that :func:`ranged` gave a field."""
+    found: Between | None = entry.metadata.get("range")
+    return found
+
+
+def check_numbers(config: Any, prefix: str = "") -> None:
+    """Hold the numbers of a config, and of the sections inside of it, against the ranges of its fields.
+
+    Raises:
+        UserError: naming the key.
+    """
+    for entry in fields(config):
+        value, allowed = getattr(config, entry.name), range_of(entry)
+        if is_dataclass(value):
+            check_numbers(value, f"{prefix}{entry.name}.")
+        elif allowed is not None and value is not None and value not in allowed:
+            raise UserError(f"{prefix}{entry.name} is {value}", f"It must be {allowed}.")
 
 
 @dataclass
 class EmaConfig:
     """The exponential moving average of the weights that is sampled from."""
 
-    decay: float = 0.999
+    decay: float = ranged(0.999, 0, under=1)
     """Share of the old average kept at each step, once warmed up; 0 turns averaging off."""
     warmup: bool = True
     """Start with a short memory: decay at step n is ``min(decay, (1 + n) / (10 + n))``."""
@@ -28,27 +76,28 @@ class EmaConfig:
 class TrainConfig:
     """How a network is trained. Used for both stages; a codec's own values stand under ``codec.train``."""
 
-    steps: int = 10_000
+    steps: int = ranged(10_000, 0)
     """Optimiser steps of the whole run."""
-    minutes: float | None = None
+    minutes: float | None = ranged(None, 0)
     """Stop after so many minutes, encoding included, if the steps are not done by then; the learning rate then decays
     against the clock. Unlimited if empty."""
-    batch: int = 64
+    batch: int = ranged(64, 1, 1 << 24)
     """Items per optimiser step."""
-    accumulate: int = 1
-    """In how many pieces a batch is computed, to save memory; changes no result beyond rounding."""
+    accumulate: int = ranged(1, 1, 1 << 24)
+    """In how many pieces a batch is computed, to save memory; changes no result beyond rounding, except which units a
+    network's own dropout hides."""
     optimizer: str = "adamw"
     """"adamw", or "muon" (matrices by Muon, the rest by AdamW)."""
-    lr: float = 1e-3
-    weight_decay: float = 0.01
+    lr: float = ranged(1e-3, 0)
+    weight_decay: float = ranged(0.01, 0)
     betas: list[float] = field(default_factory=lambda: [0.9, 0.99])
-    warmup: int = 200
+    warmup: int = ranged(200, 0)
     """Steps over which the learning rate rises linearly from 0."""
-    decay: float = 0.3
+    decay: float = ranged(0.3, 0, 1)
     """Last share of the run over which the learning rate falls, in [0, 1]; 0 keeps it constant."""
     decay_shape: str = "cosine"
     """"cosine" or "linear"."""
-    clip: float = 1.0
+    clip: float = ranged(1.0, 0)
     """Largest norm of the gradient; 0 turns clipping off."""
     ema: EmaConfig = field(default_factory=EmaConfig)
     time_sampling: dict[str, Any] = field(default_factory=lambda: {"name": "uniform"})
@@ -57,22 +106,27 @@ class TrainConfig:
     """Weight of the loss as a function of log-SNR: ``{name: uniform|min_snr|edm|learned, ...}``."""
     part_weights: dict[str, float] = field(default_factory=dict)
     """Factor on the loss of a part; 1 where not given."""
-    self_conditioning: float = 0.5
+    self_conditioning: float = ranged(0.5, 0, 1)
     """Share of training samples for which a network that can use it is shown its own earlier estimate (Chen et al.
     2022); 0 turns it off in sampling too."""
-    log_every: int = 50
+    log_every: int = ranged(50, 1)
     """Steps between lines of ``metrics.jsonl`` and calls of ``unnoise_train_step``."""
-    checkpoint_every: int = 1000
+    checkpoint_every: int = ranged(1000, 0)
     """Steps between checkpoints; one is always written at the end."""
-    preview_every: int = 0
+    preview_every: int = ranged(0, 0)
     """Steps between sample previews; 0 draws one at the end only."""
-    keep: int = 2
-    """How many checkpoints stay on disk; the last is always among them."""
+    keep: int = ranged(2, 0)
+    """How many of the last checkpoints stay on disk; the very last always does."""
+    keep_every: int = ranged(0, 0)
+    """Checkpoints of steps that this divides stay for ever; 0 means none."""
+    keep_best: str = ""
+    """A metric of ``metrics.jsonl`` ("loss", "error/x"): the checkpoint before which it was lowest stays too, judged by
+    the last line before each checkpoint."""
     device: str = "auto"
     """"auto", "cpu", "cuda", "cuda:1", "mps"."""
     precision: str = "auto"
-    """"fp32", "bf16", or "auto" (bf16 on a GPU that has it); weights are always kept in fp32."""
-    threads: int = 0
+    """"fp32", "bf16", or "auto" (bf16 on GPUs that have it and on CPUs with AMX); weights are always kept in fp32."""
+    threads: int = ranged(0, 0, 4096)
     """CPU threads; 0 leaves torch's choice."""
     compile: bool = False
     """Run the network through ``torch.compile``."""
@@ -83,7 +137,7 @@ class SampleConfig:
     """How samples are made; recorded in the run as what ``unnoise sample`` and previews start from."""
 
     sampler: str = "dpmpp_2m"
-    steps: int = 50
+    steps: int = ranged(50, 1, 10_000)
     """Steps executed."""
     sampler_options: dict[str, Any] = field(default_factory=dict)
     """Of the sampler above, e.g. ``{eta: 0.5}`` of ddim."""
@@ -91,9 +145,9 @@ class SampleConfig:
     """Where the steps lie between noise and data: linear, log_snr, karras, trailing, ..."""
     guidance: dict[str, Any] = field(default_factory=lambda: {"name": "cfg", "scale": 1.0})
     """Component. A scale of 1 is off and costs one evaluation a row."""
-    n: int = 16
+    n: int = ranged(16, 0, 1 << 24)
     """Number of samples."""
-    batch: int = 64
+    batch: int = ranged(64, 1, 1 << 20)
     """Samples computed at once; changes no sample."""
 
 
@@ -103,9 +157,9 @@ class ConditionsConfig:
 
     use: list[str] = field(default_factory=list)
     """Names of columns ("class", "logp"). Empty: an unconditional model."""
-    dim: int = 128
+    dim: int = ranged(128, 1, 1 << 16)
     """Width of the embedded condition."""
-    dropout: float = 0.1
+    dropout: float = ranged(0.1, 0, 1)
     """Share of training samples whose condition is hidden, which classifier-free guidance needs."""
     tokens: bool = False
     """Also offer every condition as a token for cross-attention."""
@@ -150,7 +204,7 @@ class SampleRequest:
 
     run: str | None = None
     """Run folder, or a checkpoint folder inside one."""
-    n: int | None = None
+    n: int | None = ranged(None, 1, 1 << 24)
     seed: int = 0
     """Sample i uses seed + i."""
     sampler: str | None = None
@@ -164,11 +218,11 @@ class SampleRequest:
     """``condition.<name>=<value>``, or just a value where the model knows one condition."""
     negative: Any = None
     """Likewise: what to be steered away from."""
-    batch: int | None = None
+    batch: int | None = ranged(None, 1, 1 << 20)
     out: str | None = None
     """Folder for the files; ``<run>/samples/<date>-<time>`` if empty."""
     device: str = "auto"
-    threads: int = 0
+    threads: int = ranged(0, 0, 4096)
 
 
 @dataclass
@@ -185,7 +239,7 @@ class EvalRequest:
     """Component: the real data to compare with; the run's own, or the modality's default."""
     metrics: list[str] = field(default_factory=list)
     """Which metrics; all of the modality's if empty."""
-    n: int | None = None
+    n: int | None = ranged(None, 1, 1 << 24)
     """Number of items; with ``items``, the first so many (all if empty)."""
     seed: int = 0
     sampler: str | None = None
@@ -196,8 +250,8 @@ class EvalRequest:
     guidance: dict[str, Any] = field(default_factory=lambda: {"scale": None})
     condition: Any = None
     """Ask for this condition. Empty: conditions follow the distribution of the training data."""
-    batch: int | None = None
+    batch: int | None = ranged(None, 1, 1 << 20)
     out: str | None = None
     """Folder for ``scores.json``; ``<run>/eval/<date>-<time>`` if empty, and nothing is written with ``items``."""
     device: str = "auto"
-    threads: int = 0
+    threads: int = ranged(0, 0, 4096)

@@ -2,10 +2,10 @@
 
 from unnoise.runs.evaluate import evaluate, judge, show_scores, write_scores
 from unnoise.runs.generate import Model, write_samples
-from unnoise.runs.load import load
+from unnoise.runs.load import load, load_codec
 from unnoise.runs.manifest import Manifest
 from unnoise.runs.run import Run
-from unnoise.runs.train import load_codec, train
+from unnoise.runs.train import train
 
 __all__ = [
     "Manifest",

@@ -19,7 +19,9 @@ from unnoise.plugins.registry import Registry, get_registry
 from unnoise.plugins.signature import check_options, parameters
 from unnoise.plugins.specs import Kind
 from unnoise.processes import Process, Product
-from unnoise.runs.manifest import Manifest
+from unnoise.progress import Bar
+from unnoise.runs.manifest import CODEC_KEYS, Manifest
+from unnoise.schedules import from_config as schedule_from_config
 from unnoise.schema import RunConfig
 from unnoise.training.data import EncodedData
 
@@ -30,8 +32,6 @@ _COMPONENTS: dict[str, Kind] = {
     "denoiser": "denoiser",
 }
 """Key of the config -> kind of component."""
-CODEC_KEYS = ("run", "train")
-"""What a codec's node holds beside its name and options."""
 _DEFAULTS = {
     "gaussian": {"name": "gaussian", "schedule": {"name": "cosine"}, "parametrization": "v"},
     "categorical": {"name": "categorical", "schedule": {"name": "cosine"}, "kernel": "marginal"},
@@ -43,6 +43,16 @@ def build_dataset(registry: Registry, config: Mapping[str, Any], split: str) -> 
     """The data set of a resolved run config; ``split`` is "train" or "test"."""
     data: Dataset = registry.build("dataset", config["data"], config["modality"], split=split, seed=config["seed"])
     return data
+
+
+def build_splits(registry: Registry, config: Mapping[str, Any]) -> tuple[Dataset, Dataset]:
+    """Training and test data of a resolved run config. Reading them may take a while, which is shown."""
+    with Bar("reading the data", 2) as bar:
+        train = build_dataset(registry, config, "train")
+        bar.advance(1)
+        test = build_dataset(registry, config, "test")
+        bar.advance(1)
+    return train, test
 
 
 def build_codec(registry: Registry, config: Mapping[str, Any]) -> Codec:
@@ -84,7 +94,8 @@ def measured_processes(config: RunConfig, layout: Layout, data: EncodedData) -> 
         own = given.get("name", part.kind) != part.kind  # somebody else's process has options of its own
         defaults = {key: value for key, value in _DEFAULTS[part.kind].items() if not (own and key == "kernel")}
         entry = {**defaults, **given}
-        _check_process(part, entry)
+        _check_kind(part, entry["name"])
+        check_process(f"process of part {part.name!r}", entry)
         if "warp" in entry:
             warps[part.name] = entry.pop("warp")
         if part.kind == "gaussian":
@@ -104,29 +115,47 @@ def build_denoiser(registry: Registry, manifest: Manifest) -> Denoiser:
     config = manifest.config
     product = Product.from_config(Layout.from_json([*manifest.layout]), manifest.processes)
     conditions = Conditions.from_config(manifest.conditions)
-    parametrizations = {
-        name: Parametrization(schedule=product.processes[name].schedule, **options)
-        for name, options in manifest.parametrizations.items()
-    }
+    parametrizations = {}
+    for name, options in manifest.parametrizations.items():
+        check_options(f"parametrization of part {name!r}", Parametrization, options, ("schedule",))
+        parametrizations[name] = Parametrization(schedule=product.processes[name].schedule, **options)
     network: Network = registry.build(
         "denoiser", config["denoiser"], manifest.modality, layout=product.layout, context_dim=conditions.dim
     )
     return Denoiser(network, conditions, product, parametrizations, config["train"]["self_conditioning"] > 0)
 
 
-def _check_process(part: Part, entry: Mapping[str, Any]) -> None:
-    """Refuse the process of another kind of part, and keys that nothing would read."""
-    process: type[Process] = get_registry().load("process", entry["name"])
-    if process.kind != part.kind:
+def check_process(where: str, node: Mapping[str, Any]) -> None:
+    """Refuse keys of a process that nothing would read, and a schedule that does not exist.
+
+    Args:
+        where: how messages call the node.
+        node: of the config; without a name it may be of any kind, as the part decides.
+    """
+    known = [key for name in ([node["name"]] if "name" in node else _DEFAULTS) for key in _keys(name)]
+    for key in node:
+        if key not in known:
+            message = f"{where} has no option {key!r}.{did_you_mean(key, known)}"
+            raise UserError(message, f"It has: {', '.join(dict.fromkeys(known))}")
+    schedule = node.get("schedule", {"name": "cosine"})
+    if not isinstance(schedule, Mapping):
+        raise UserError(f"{where}.schedule is {schedule!r}", f"Write {where}.schedule.name={schedule}")
+    schedule_from_config(schedule)
+
+
+def _keys(process: str) -> list[str]:
+    """What the config of a process of this name may say."""
+    made: type[Process] = get_registry().load("process", process)
+    return ["name", *parameters(made), "warp", *(["parametrization"] if made.kind == "gaussian" else [])]
+
+
+def _check_kind(part: Part, process: str) -> None:
+    """Refuse the process of another kind of part."""
+    if get_registry().load("process", process).kind != part.kind:
         raise UserError(
-            f"part {part.name!r} is {part.kind}; a {entry['name']!r} process cannot noise it",
+            f"part {part.name!r} is {part.kind}; a {process!r} process cannot noise it",
             f"Give it one that can: process.{part.name}.name={part.kind}",
         )
-    known = ["name", *parameters(process), "warp", *(["parametrization"] if part.kind == "gaussian" else [])]
-    for key in entry:
-        if key not in known:
-            message = f"process of part {part.name!r} has no option {key!r}.{did_you_mean(key, known)}"
-            raise UserError(message, f"It has: {', '.join(known)}")
 
 
 class Assembly(nn.Module):

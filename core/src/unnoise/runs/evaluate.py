@@ -22,7 +22,8 @@ from unnoise.layout import Part
 from unnoise.noise import Noise
 from unnoise.parametrization import Parametrization
 from unnoise.plugins.registry import Registry, get_registry
-from unnoise.runs.build import build_dataset
+from unnoise.progress import Bar
+from unnoise.runs.build import build_splits
 from unnoise.runs.generate import Model
 from unnoise.training.checkpoint import write_json
 from unnoise.training.data import order, subset
@@ -45,7 +46,8 @@ def evaluate(
         n: number of samples.
         seed: of the samples, and of whatever the metrics draw.
         metrics: names; all of the modality's if empty.
-        condition: what to ask for; if None, conditions are those of random training items.
+        condition: what to ask for; if None, conditions are those of random training items. One of which the data knows
+            nothing is left out, and said to be.
         data: another data set's node; the run's own if None.
         registry: where names are looked up.
         options: of :meth:`Model.sample`.
@@ -54,11 +56,13 @@ def evaluate(
     for name in metrics:
         registry.find("metric", name, model.manifest.modality)  # before the samples are made
     config = {**model.manifest.config, **({"data": dict(data)} if data else {})}
-    train, test = (build_dataset(registry, config, split) for split in ("train", "test"))
+    train, test = build_splits(registry, config)
     known = model.denoiser.conditions
     if condition is None:
         rows = _rows(seed, n, len(train))
         columns = train.columns()
+        for name in (name for name in known.names if name not in columns):
+            print(f"the data has no column {name!r}: samples are made without that condition", file=sys.stderr)
         raw = {name: known[name].raw(subset(columns[name], rows)) for name in known.names if name in columns}
     else:
         raw = known.parse(condition, n)
@@ -88,13 +92,17 @@ def judge(
         evidence.cache.mkdir(parents=True, exist_ok=True)
     scores: list[Score] = []
     errors: list[UserError] = []
-    for name in metrics or registry.names("metric", modality):
-        try:
-            scores += registry.build("metric", {"name": name}, modality)(evidence)
-        except UserError as error:
-            errors.append(error)
-            if not metrics:
-                print(f"metric {name!r} is left out: {error.message} ({error.fix})", file=sys.stderr)
+    names = metrics or registry.names("metric", modality)
+    with Bar("judging", max(len(names), 1)) as bar:
+        for i, name in enumerate(names):
+            bar.update(i, name)
+            try:
+                scores += registry.build("metric", {"name": name}, modality)(evidence)
+            except UserError as error:
+                errors.append(error)
+                if not metrics:
+                    bar.say(f"metric {name!r} is left out: {error.message} ({error.fix})")
+        bar.update(max(len(names), 1), "")
     if errors and (metrics or not scores):
         raise errors[0]
     return scores

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from unnoise.plugins.registry import get_registry
 from unnoise.progress import Bar
 from unnoise.runs.manifest import Manifest
 from unnoise.runs.run import Run
+from unnoise.runs.versions import installed
 from unnoise.sampling import Plan, plan, sample
 from unnoise.schema import SampleConfig
 from unnoise.state import State
@@ -44,15 +46,16 @@ class Model:
     denoiser: Denoiser
     checkpoint: Checkpoint | None = None
 
-    @property
+    @cached_property
     def manifest(self) -> Manifest:
+        """The run's, as it was when first asked for."""
         return self.run.manifest
 
     @property
     def device(self) -> torch.device:
         return next(self.denoiser.parameters()).device
 
-    @property
+    @cached_property
     def defaults(self) -> SampleConfig:
         """How the run wants to be sampled; a key that it was trained before is at its default."""
         return SampleConfig(**self.manifest.config["sample"])
@@ -116,7 +119,7 @@ class Model:
         if guidance_scale is not None:
             options["scale"] = guidance_scale
         conditions = self.denoiser.conditions
-        given = dict(raw) if raw is not None else conditions.parse(condition, n)
+        given = conditions.parse(condition, n) if raw is None else conditions.checked(raw, n)
         against = conditions.parse(negative, n)
         asked = guidance_scale is not None or bool(guidance)
         options = self._checked_guidance(options, asked, bool(given), bool(against))
@@ -145,10 +148,12 @@ class Model:
                 states.append(clean.to("cpu"))
         layout = self.representation.layout
         empty = State.zeros(layout, 0, {axis: torch.zeros(0) for axis in layout.variable_axes})
+        whole = State.cat(states) if states else empty
         record = self._record(
             chosen, spacing or own.spacing, sampler_options, options, n, seed, given, against, evaluations
         )
-        return Samples(items, State.cat(states) if states else empty, record)
+        record["sizes"] = {axis: _short(size.tolist()) for axis, size in whole.sizes.items()}
+        return Samples(items, whole, record)
 
     def _checked_guidance(self, options: dict[str, Any], asked: bool, given: bool, against: bool) -> dict[str, Any]:
         """Guidance options that have an effect; the run's own are put aside where there is nothing to guide by."""
@@ -215,7 +220,7 @@ class Model:
             "condition": {name: _short(known[name].describe(value)) for name, value in given.items()},
             "negative": {name: _short(known[name].describe(value)) for name, value in against.items()},
             "nfe": evaluations,
-            "versions": self.manifest.versions,
+            "versions": {"trained": self.manifest.versions, "sampled": installed(self.manifest.versions)},
         }
 
 

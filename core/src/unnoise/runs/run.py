@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from unnoise.errors import UserError
 from unnoise.runs.manifest import Manifest
@@ -30,12 +32,15 @@ class Run:
             UserError: if there is no run.
         """
         path = Path(path)
-        if path.parent.name == "checkpoints" and (path / "state.json").exists():
-            return cls(path.parent.parent, Checkpoint(path).step)
-        run = cls(path)
-        if not run.manifest_path.exists():
-            message = f"{path} is not a run folder: it holds no {run.manifest_path.name}"
-            raise UserError(message, "Train one: unnoise train modality=...")
+        try:
+            if path.parent.name == "checkpoints" and path in [found.path for found in checkpoints(path.parent)]:
+                return cls(path.parent.parent, Checkpoint(path).step)
+            run = cls(path)
+            if not os.path.lexists(run.manifest_path):
+                what = f"holds no {run.manifest_path.name}" if path.is_dir() else "does not exist"
+                raise UserError(f"{path} is not a run folder: it {what}", runs_near(path))
+        except OSError as error:
+            raise UserError(f"{path} cannot be looked into: {error.strerror}", "name the folder of a run") from error
         return run
 
     @property
@@ -64,6 +69,19 @@ class Run:
         """The one that is meant; raises :class:`UserError` if there is none."""
         found = [c for c in self.checkpoints() if self.step in (None, c.step)]
         if not found:
-            fix = "Go on training: unnoise train ... run=... resume=true"
-            raise UserError(f"run {self.folder} has no such checkpoint", fix)
+            lacks = "has no checkpoint yet" if self.step is None else f"has no checkpoint of step {self.step}"
+            go_on = quote(f"run={self.folder}")
+            raise UserError(f"run {self.folder} {lacks}", f"go on training: unnoise train {go_on} resume=true")
         return found[-1]
+
+
+def runs_near(path: Path) -> str:
+    """What to do about a wrong path: the run it lies in, or the runs in it or beside it, the newest first."""
+    for folder in (path.parent, path.parent.parent):
+        if path.exists() and (folder / "manifest.json").is_file():
+            return "the run itself: " + quote(f"run={folder}")
+    for folder in (path, path.parent):
+        runs = sorted(folder.glob("*/manifest.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+        if runs:
+            return "runs there: " + ", ".join(quote(f"run={file.parent}") for file in runs[:5])
+    return "train one: unnoise train modality=..."

@@ -164,7 +164,8 @@ class Subject:
 
     def trainer(self, folder: Path, steps: int, **options: Any) -> Trainer:
         """A trainer on the items, for a fresh network."""
-        train = replace(self.config.train, steps=steps, minutes=None, device="cpu", checkpoint_every=0, **options)
+        fixed = {"minutes": None, "device": "cpu", "precision": "fp32", "checkpoint_every": 0}  # alike on any machine
+        train = replace(self.config.train, steps=steps, **{**fixed, **options})
         folder.mkdir(parents=True)
         torch.manual_seed(0)
         parts = Assembly(self.registry, self.manifest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, overload
 
@@ -14,11 +14,13 @@ from torch import Tensor
 
 from unnoise.contracts import Column, Dataset, Representation
 from unnoise.errors import UserError
-from unnoise.layout import Part
+from unnoise.layout import Layout, Part
 from unnoise.noise import Noise
 from unnoise.state import State
 
 _ORDER = Part("order", "gaussian", ())
+_SHOWN = 3
+"""Items that a note names."""
 
 
 class Items(Sequence[Any]):
@@ -27,10 +29,17 @@ class Items(Sequence[Any]):
     Args:
         data: the items.
         index: which of them, in this order; all if left out.
+        reached: told how many items lie before the one that is asked for.
     """
 
-    def __init__(self, data: Dataset, index: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        data: Dataset,
+        index: Sequence[int] | None = None,
+        reached: Callable[[int], None] = lambda n: None,
+    ) -> None:
         self._data, self._index = data, range(len(data)) if index is None else index
+        self._reached = reached
 
     def __len__(self) -> int:
         return len(self._index)
@@ -40,6 +49,7 @@ class Items(Sequence[Any]):
     @overload
     def __getitem__(self, i: slice) -> Items: ...
     def __getitem__(self, i: int | slice) -> Any:
+        self._reached((i.start or 0) if isinstance(i, slice) else i)
         return Items(self._data, self._index[i]) if isinstance(i, slice) else self._data[self._index[i]]
 
 
@@ -50,14 +60,24 @@ class Selection:
     Args:
         index: positions in the data set of the items that can.
         unfit: reason -> how many cannot.
+        first: reason -> the first few of them, by name.
     """
 
     index: list[int]
     unfit: Mapping[str, int]
+    first: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, data: Dataset, representation: Representation, chunk: int = 4096) -> Selection:
+    def of(
+        cls,
+        data: Dataset,
+        representation: Representation,
+        chunk: int = 4096,
+        advance: Callable[[int], None] = lambda n: None,
+    ) -> Selection:
         """Ask the representation about every item, a chunk at a time; unless it takes all anyway.
+
+        ``advance`` is told how many more items have been asked about.
 
         Raises:
             UserError: if nothing is left.
@@ -66,20 +86,28 @@ class Selection:
             return cls(list(range(len(data))), {})
         index: list[int] = []
         reasons: Counter[str] = Counter()
+        first: dict[str, list[str]] = {}
         for start in range(0, len(data), chunk):
             items = [data[i] for i in range(start, min(start + chunk, len(data)))]
             unfit = representation.unfit(items)
             reasons.update(unfit.values())
+            for i, reason in unfit.items():
+                if len(first.setdefault(reason, [])) < _SHOWN:
+                    first[reason].append(_name(items[i], start + i))
             index += [start + i for i in range(len(items)) if i not in unfit]
+            advance(len(items))
         if not index:
             why = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3)) or "there are none"
             raise UserError(f"none of the {len(data)} training items can be represented: {why}")
-        return cls(index, dict(reasons))
+        return cls(index, dict(reasons), first)
 
     def notes(self) -> list[str]:
         """A line for every reason."""
         total = len(self.index) + sum(self.unfit.values())
-        return [f"left out {n} of {total} items: {why}" for why, n in self.unfit.items()]
+        return [f"left out {n} of {total} items: {why}: {self._examples(why, n)}" for why, n in self.unfit.items()]
+
+    def _examples(self, reason: str, count: int) -> str:
+        return ", ".join(self.first.get(reason, ())) + (", ..." if count > _SHOWN else "")
 
 
 class EncodedData:
@@ -110,12 +138,17 @@ class EncodedData:
             columns: raw conditions of these items.
             chunk: items encoded at once.
             advance: told how many more items are done.
+
+        Raises:
+            UserError: if the data is not finite, naming part and item.
         """
         states = []
         with torch.no_grad():
             for start in range(0, len(items), chunk):
                 part = list(items[start : start + chunk])
-                states.append(_compact(representation.encode(part).to("cpu")))
+                state = representation.encode(part).to("cpu")
+                _check_finite(state)
+                states.append(_compact(state))
                 advance(len(part))
         return cls(State.cat(states), columns)
 
@@ -147,6 +180,28 @@ class EncodedData:
         rows = order(seed, index, len(self))
         state = self.state[rows].trim().map(lambda part, x: x.long() if part.kind == "categorical" else x)
         return state.to(device), {name: column[rows].to(device) for name, column in self.columns.items()}
+
+
+class Unencoded(EncodedData):
+    """Stands for data that are still to be encoded: one empty item, all classes equally frequent, deviations of 1.
+
+    A model built on it tells whether a config makes a model at all.
+
+    Args:
+        layout: of clean states.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(
+            State.zeros(layout, 1, {axis: torch.ones(1, dtype=torch.int64) for axis in layout.variable_axes})
+        )
+
+    def marginals(self, part: str) -> Tensor:
+        classes = self.state.layout[part].classes
+        return torch.full((classes,), 1 / classes, dtype=torch.float64)
+
+    def std(self, part: str) -> float:
+        return 1.0
 
 
 def order(seed: int, index: Tensor, n: int) -> Tensor:
@@ -197,6 +252,19 @@ class Columns(Mapping[str, Column]):
 def subset(column: Column, index: Sequence[int]) -> Column:
     """The rows ``index`` of a data set's column."""
     return replace(column, values=column.values[np.asarray(index)])
+
+
+def _name(item: Any, index: int) -> str:
+    """What an item is called: a short text is its own name."""
+    return item[:60] if isinstance(item, str) else f"item {index}"
+
+
+def _check_finite(state: State) -> None:
+    for part in state.layout:
+        if part.kind == "gaussian" and not bool(state.parts[part.name].isfinite().all()):
+            count = int((~state.parts[part.name].isfinite()).flatten(1).any(1).sum())
+            message = f"the data is not finite: part {part.name!r} of {count} items holds NaN or infinity"
+            raise UserError(message, "Look at the data, or leave these items out.")
 
 
 def _compact(state: State) -> State:

@@ -13,6 +13,8 @@ from unnoise.errors import UserError
 from unnoise.schema import TrainConfig
 from unnoise.training.muon import Muon
 
+_MOMENTS: dict[type, set[str]] = {Muon: {"momentum_buffer"}, torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"}}
+"""What each optimiser keeps of a parameter."""
 _NO_DECAY = (nn.Embedding, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
@@ -27,12 +29,11 @@ class Optimizer:
         config: ``optimizer``, ``lr``, ``weight_decay``, ``betas``, ``clip``.
 
     Raises:
-        UserError: if there is no such optimiser.
+        UserError: as :func:`check_optimization`.
     """
 
     def __init__(self, module: nn.Module, config: TrainConfig) -> None:
-        if config.optimizer not in ("adamw", "muon"):
-            raise UserError(f"train.optimizer {config.optimizer!r} does not exist", "There is: adamw, muon")
+        check_optimization(config)
         self.lr, self.clip = config.lr, config.clip
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         decayed = _decayed(module)
@@ -81,7 +82,7 @@ class Optimizer:
         """The inverse of :meth:`state_dict`.
 
         Raises:
-            UserError: if the state belongs to other parameters.
+            UserError: if the state belongs to other parameters or another optimiser, or is not finite.
         """
         moments: dict[str, dict[str, Tensor]] = {}
         for key, value in state.items():
@@ -94,10 +95,29 @@ class Optimizer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 for name, p in zip(group["names"], group["params"], strict=True):
+                    _check_moments(name, p, moments.get(name, {}), _MOMENTS[type(optimizer)])
                     for moment, value in moments.get(name, {}).items():
                         # A step count is a CPU scalar; for fused steps on a GPU it lies beside its weights.
                         device = p.device if moment != "step" or group.get("fused") else torch.device("cpu")
-                        optimizer.state[p][moment] = value.to(device)
+                        optimizer.state[p][moment] = value.to(device, copy=True)  # not a view of the file
+
+
+def _check_moments(name: str, p: Tensor, moments: Mapping[str, Tensor], known: set[str]) -> None:
+    """Refuse moments that a parameter ``p`` cannot have; none at all is what it has before its first step."""
+    shapes = {moment: torch.Size([]) if moment == "step" else p.shape for moment in known}
+    fits = all(value.is_floating_point() and bool(value.isfinite().all()) for value in moments.values())
+    if moments and not (fits and {moment: value.shape for moment, value in moments.items()} == shapes):
+        fix = "Resume with the run's own train.optimizer, or remove this checkpoint to go on from the one before."
+        raise UserError(f"the optimiser's state of {name!r} is damaged or another optimiser's", fix)
+
+
+def check_optimization(config: TrainConfig) -> None:
+    """Raise :class:`UserError` for an optimiser or a shape of decay that does not exist, and for impossible betas."""
+    for key, known in {"optimizer": ("adamw", "muon"), "decay_shape": ("cosine", "linear")}.items():
+        if getattr(config, key) not in known:
+            raise UserError(f"train.{key} {getattr(config, key)!r} does not exist", f"There is: {', '.join(known)}")
+    if len(config.betas) != 2 or not all(0 <= beta < 1 for beta in config.betas):
+        raise UserError(f"train.betas is {config.betas}", "It must be two numbers of at least 0 and below 1.")
 
 
 def _decayed(module: nn.Module) -> set[str]:
@@ -119,12 +139,7 @@ def lr_factor(config: TrainConfig, step: int, progress: float) -> float:
         config: ``warmup``, ``decay``, ``decay_shape``.
         step: for the linear rise over the first ``warmup`` steps.
         progress: share of the run that is done, in [0, 1]; over the last ``decay`` of it the rate falls to 0.
-
-    Raises:
-        UserError: if the shape does not exist.
     """
-    if config.decay_shape not in ("linear", "cosine"):
-        raise UserError(f"train.decay_shape {config.decay_shape!r} does not exist", "There is: cosine, linear")
     rise = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     left = min(1.0, (1.0 - progress) / config.decay) if config.decay else 1.0
     return rise * (left if config.decay_shape == "linear" else 0.5 * (1.0 - math.cos(math.pi * left)))

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-import signal
-import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unnoise.errors import UserError
+from unnoise.errors import Interrupted, UserError, did_you_mean
 from unnoise.progress import Bar
-from unnoise.schema import TrainConfig
-from unnoise.training.checkpoint import Checkpoint, load_weights, prune, save_checkpoint, write_text
+from unnoise.schema import TrainConfig, check_numbers
+from unnoise.training.checkpoint import Checkpoint, check_fit, load_weights, prune, save_checkpoint
 from unnoise.training.ema import Ema
-from unnoise.training.optim import Optimizer, lr_factor
+from unnoise.training.interruption import interruption
+from unnoise.training.metrics_log import MetricsLog
+from unnoise.training.optim import Optimizer, check_optimization, lr_factor
 
 
 class Task(nn.Module, ABC):
@@ -34,6 +31,8 @@ class Task(nn.Module, ABC):
         """The mean loss over the samples with these global indices (int64 ``(B,)`` on the CPU), and scalars to log.
 
         Must draw from addressed noise only, so that it depends on the weights, the run's seed and ``index`` alone.
+        What a network draws from torch's own generator (dropout) depends on the seed, the step and the pieces before
+        it in the same step: a resumed run repeats it, another ``train.accumulate`` does not.
         """
 
 
@@ -71,6 +70,7 @@ class Trainer:
         events: see :class:`Events`.
         title: of the progress bar.
         started: ``time.monotonic()`` when the clock of ``config.minutes`` began; now if left out.
+        facts: what every checkpoint's ``state.json`` is to say beside where the run is.
     """
 
     task: Task
@@ -80,21 +80,20 @@ class Trainer:
     events: Events = field(default_factory=Events)
     title: str = "training"
     started: float = field(default_factory=time.monotonic)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         config = self.config
-        _check_numbers(config)
-        if config.batch % config.accumulate:
-            message = f"train.batch={config.batch} cannot be computed in {config.accumulate} equal pieces"
-            raise UserError(message, "Choose train.accumulate so that it divides train.batch.")
+        check_training(config)
         self.device = next(self.task.parameters()).device
         self.autocast = uses_bfloat16(config.precision, self.device)
         self.optimizer = Optimizer(self.task, config)
         self.ema = Ema(self.task, config.ema.decay, config.ema.warmup)
         self.state = TrainState()
+        self.log = MetricsLog(self.folder / "metrics.jsonl")
         self._earlier = 0.0
         self._since, self._last = self.started, 0  # when and where the last line was logged
-        self._pending: list[dict[str, Tensor]] = []
+        self._saved = False  # whether the last checkpoint says all there is to say
 
     @property
     def checkpoints(self) -> Path:
@@ -103,42 +102,52 @@ class Trainer:
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on exactly where a checkpoint was made. Raises :class:`UserError` if it does not fit."""
+        state = checkpoint.state
         load_weights(self.task, checkpoint.tensors("model"), f"checkpoint {checkpoint.path}")
-        self.ema.load_state_dict(checkpoint.tensors("ema"), checkpoint.state["ema_updates"])
+        average = checkpoint.tensors("ema")
+        check_fit(self.ema.state_dict(), average, f"average in checkpoint {checkpoint.path}")
+        self.ema.load_state_dict(average, state["ema_updates"])
         self.optimizer.load_state_dict(checkpoint.tensors("optimizer"))
-        self.state = TrainState(checkpoint.step, checkpoint.state["seconds"])
-        self._earlier = self.state.seconds
+        if "log" in state:  # checkpoints of unnoise 0.1.0 lack it
+            self.log.restore(state["log"])
+        self.state = TrainState(checkpoint.step, state["seconds"])
+        self._earlier, self._saved = self.state.seconds, True
 
     def run(self) -> None:
         """Train to the end of the budget.
 
         Raises:
-            KeyboardInterrupt: after Ctrl-C; a checkpoint of the last whole step is saved first.
-            UserError: if a loss is not finite, naming step and part.
+            Interrupted: after Ctrl-C or SIGTERM; a checkpoint of the last whole step is saved first.
+            UserError: if a loss is not finite, naming step and part, or the folder cannot be written.
         """
         self.task.train()
-        _truncate(self.folder / "metrics.jsonl", self.state.step)
-        with interruption() as interrupted, Bar(self.title, 1.0) as bar:
+        self.log.rewind(self.state.step)
+        self._prune()
+        with interruption() as asked, Bar(self.title, 1.0, start=self.progress()) as bar:
             self._since, self._last = time.monotonic(), self.state.step
-            while self.progress() < 1 and not interrupted.is_set():
+            if self.state.step and self.progress() == 1:
+                bar.say(f"done already, at step {self.state.step}; a larger train.steps or train.minutes goes on")
+            while self.progress() < 1 and not asked:
                 self._step()
-                step = self.state.step
-                if step % self.config.log_every == 0:
+                if self._due(self.config.log_every):
                     self._log(bar)
                 else:
                     bar.update(self.progress())
-                if self.config.checkpoint_every and step % self.config.checkpoint_every == 0:
-                    self.save()
-                if self.config.preview_every and step % self.config.preview_every == 0:
+                if self._due(self.config.preview_every):
                     self._preview()
-            if self._pending:
+                # Last, so that a checkpoint of a step says that everything of this step is done.
+                if self._due(self.config.checkpoint_every) and self.progress() < 1:
+                    self.save()
+            if self.log.steps and not asked:
                 self._log(bar)
-            self.save()
-            if interrupted.is_set():
-                bar.say(f"interrupted: saved step {self.state.step}")
-                raise KeyboardInterrupt
+            # A budget of time must not seem to have time left because the last checkpoint took the rest of it.
+            if not self._saved or self.config.minutes is not None:
+                self.save()
+            if asked.signal is not None:
+                bar.say(f"interrupted: step {self.state.step} is saved")
+                raise Interrupted(asked.signal)
             bar.update(1.0)
-        if not self.config.preview_every or self.state.step % self.config.preview_every:
+        if not self._due(self.config.preview_every):
             self._preview()
 
     def progress(self) -> float:
@@ -150,16 +159,34 @@ class Trainer:
         return min(share, 1.0)
 
     def save(self) -> None:
-        """Write a checkpoint of the present step and forget the oldest. Raises UserError instead of saving NaN."""
-        self._check()
+        """Write a checkpoint of the present step and delete what need not be kept.
+
+        Raises:
+            UserError: if a loss is not finite, in place of saving it; or if the folder cannot be written.
+        """
+        self.log.gather(self.state.step)
+        self.log.sync()
         saved = save_checkpoint(
             self.checkpoints,
             self.state.step,
             {"model": self.task.state_dict(), "ema": self.ema.state_dict(), "optimizer": self.optimizer.state_dict()},
-            {"seconds": self.state.seconds, "ema_updates": self.ema.updates, "seed": self.seed},
+            {
+                "seconds": self.state.seconds,
+                "ema_updates": self.ema.updates,
+                "seed": self.seed,
+                "log": self.log.state(),
+                **self.facts,
+            },
         )
-        prune(self.checkpoints, self.config.keep)
+        self._saved = True
+        self._prune()
         self.events.saved(saved.path, saved.step)
+
+    def _prune(self) -> None:
+        prune(self.checkpoints, self.config.keep, self.config.keep_every, self.config.keep_best)
+
+    def _due(self, every: int) -> bool:
+        return every > 0 and self.state.step % every == 0
 
     def _step(self) -> None:
         """One optimiser step."""
@@ -178,35 +205,20 @@ class Trainer:
         logs["lr"] = torch.full((), self.config.lr * factor, device=self.device)
         self.ema.update()
         self.state.step += 1
-        self._pending.append(logs)
-
-    def _check(self) -> list[dict[str, float]]:
-        """The values logged by the steps since the last line; raises UserError at the first that is not finite.
-
-        They are looked at only here, so that a GPU need not be waited for in every step.
-        """
-        first = self.state.step - len(self._pending)
-        rows = [dict(zip(logs, torch.stack(list(logs.values())).tolist(), strict=True)) for logs in self._pending]
-        for step, row in enumerate(rows, start=first):
-            bad = [name for name, value in row.items() if not math.isfinite(value)]
-            if bad:
-                raise UserError(
-                    f"{', '.join(bad)} of step {step + 1} is not finite",
-                    "Lower train.lr, lengthen train.warmup or set train.precision=fp32, and go on with resume=true.",
-                )
-        return rows
+        self.log.add(logs)
+        self._saved = False
 
     def _log(self, bar: Bar) -> None:
         """Append the means since the last line to ``metrics.jsonl``, and tell who wants to know."""
-        rows = self._check()
-        self._pending.clear()
         step, now = self.state.step, time.monotonic()
         rate = (step - self._last) * self.config.batch / (now - self._since)
         self._since, self._last = now, step
-        means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
-        metrics = {**means, "samples_per_second": rate, "seconds": self.state.seconds}
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
+        metrics = self.log.write(step, {"samples_per_second": rate, "seconds": self.state.seconds})
+        self._saved = False
+        best = self.config.keep_best
+        if best and best not in self.log.means:
+            message = f"train.keep_best: there is no metric {best!r}.{did_you_mean(best, self.log.means)}"
+            raise UserError(message, f"There is: {', '.join(self.log.means)}")
         bar.update(self.progress(), f"step {step}  loss {metrics['loss']:.4f}  {rate:.0f} samples/s")
         self.events.train_step(step, metrics)
 
@@ -226,55 +238,42 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        message = f"device {name!r} cannot be used: {str(error).splitlines()[0]}"
-        raise UserError(message, "Set device to cpu, cuda, mps or auto.") from error
+        here = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
+        fix = f"this machine has: {', '.join(here)}; auto takes the best"
+        raise UserError(f"device {name!r} cannot be used: {_first_sentence(error)}", fix) from error
     return device
 
 
+def _first_sentence(error: Exception) -> str:
+    """What torch says, without its advice and its list of every device there ever was."""
+    text = str(error).splitlines()[0].split(". ")[0]
+    return "there is no such device" if text.startswith("Expected one of") else text
+
+
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether a network runs in bfloat16 under ``precision``; weights stay in float32 anyway."""
+    """Whether a network runs in bfloat16 under ``precision``; weights stay in float32 anyway.
+
+    "auto" takes it where there are matrix units for it: on GPUs that have it, and on CPUs with AMX.
+    """
     if precision not in ("auto", "fp32", "bf16"):
         raise UserError(f"train.precision {precision!r} does not exist", "There is: auto, fp32, bf16")
+    if precision == "auto" and device.type == "cpu":
+        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot say
+        return bool(capabilities.get("amx_bf16", False))
     if precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
     return precision == "bf16"
 
 
-@contextmanager
-def interruption() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets, so that a step is never cut in two; a second Ctrl-C stops at once."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        event.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _check_numbers(config: TrainConfig) -> None:
-    """Refuse what no run can be made with."""
-    for name, least in {"batch": 1, "accumulate": 1, "log_every": 1, "steps": 0, "lr": 0, "weight_decay": 0}.items():
-        if not getattr(config, name) >= least:
-            raise UserError(f"train.{name} is {getattr(config, name)}", f"It must be at least {least}.")
-    if not 0 <= config.ema.decay < 1:
-        raise UserError(f"train.ema.decay is {config.ema.decay}", "It must be at least 0 and below 1.")
+def check_training(config: TrainConfig) -> None:
+    """Refuse what no run can be made with. Raises :class:`UserError` naming the key."""
+    check_numbers(config, "train.")
+    if config.batch % config.accumulate:
+        message = f"train.batch={config.batch} cannot be computed in {config.accumulate} equal pieces"
+        raise UserError(message, "Choose train.accumulate so that it divides train.batch.")
+    check_optimization(config)
+    uses_bfloat16(config.precision, torch.device("cpu"))
 
 
 def _hash(seed: int, step: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"step/{seed}/{step}".encode(), digest_size=8).digest(), "little") >> 1
-
-
-def _truncate(path: Path, step: int) -> None:
-    """Drop the lines of steps after ``step``, which are about to be repeated, and a last one that a crash cut short."""
-    if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        write_text(path, "".join(kept))

@@ -1,0 +1,1 @@
+"""A third-party plugin that brings a codec to another plugin's modality."""
