@@ -118,7 +118,11 @@ def test_classifier_is_a_pure_function_of_data_and_recipe_and_is_cached(tmp_path
     stamp = file.stat().st_mtime_ns
     third = cached_classifier(x, y, 10, recipe, tmp_path)
     assert file.stat().st_mtime_ns == stamp
-    for net in (second, third):
+    good = file.read_bytes()
+    file.write_bytes(good[:-8])
+    fourth = cached_classifier(x, y, 10, recipe, tmp_path)
+    assert len(file.read_bytes()) == len(good)  # what was damaged is replaced
+    for net in (second, third, fourth):
         torch.testing.assert_close(predict(net, x[:50])[0], predict(first, x[:50])[0], atol=1e-4, rtol=1e-4)
     cached_classifier(x, (y + 1) % 10, 10, recipe, tmp_path)
     cached_classifier(x, y, 10, Recipe(max_steps=8, min_steps=8, seed=1), tmp_path)

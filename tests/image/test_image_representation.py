@@ -11,9 +11,10 @@ from PIL import Image
 
 from unnoise.errors import UserError
 from unnoise.noise import Noise
+from unnoise_image.files import read_pictures
 from unnoise_image.kl_autoencoder import KLAutoencoder
 from unnoise_image.latents import Latents
-from unnoise_image.pictures import contact_sheet, read_pictures, stack
+from unnoise_image.pictures import contact_sheet, stack
 from unnoise_image.pixels import Pixels
 
 

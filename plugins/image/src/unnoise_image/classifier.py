@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -130,7 +132,10 @@ def _shifted(x: Tensor, limit: int) -> Tensor:
 def cached_classifier(
     pictures: Tensor, labels: Tensor, classes: int, recipe: Recipe | None = None, cache: Path | None = None
 ) -> Classifier:
-    """As :func:`train_classifier`, but looked up in the folder ``cache`` first, under a hash of data and recipe."""
+    """As :func:`train_classifier`, but looked up in the folder ``cache`` first, under a hash of data and recipe.
+
+    A damaged file there is replaced.
+    """
     recipe = recipe or Recipe()
     if cache is None:
         return train_classifier(pictures, labels, classes, recipe)
@@ -139,10 +144,11 @@ def cached_classifier(
     digest.update(pictures.contiguous().numpy().tobytes())
     digest.update(labels.contiguous().numpy().tobytes())
     path = cache / f"classifier-{digest.hexdigest()}.safetensors"
-    if path.exists():
+    if path.is_file():
         net = Classifier(pictures.shape[1], max(pictures.shape[2:]), classes)
-        net.load_state_dict(load_file(path))
-        return net.eval()
+        with suppress(OSError, SafetensorError, RuntimeError):
+            net.load_state_dict(load_file(path))
+            return net.eval()
     net = train_classifier(pictures, labels, classes, recipe)
     cache.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")

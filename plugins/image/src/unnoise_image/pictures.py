@@ -1,4 +1,7 @@
-"""Pictures as arrays and as files. An item is a uint8 array ``(height, width, channels)`` with 1, 3 or 4 channels."""
+"""Pictures as arrays, as PNG files and as contact sheets.
+
+An item is a uint8 array ``(height, width, channels)`` with 1, 3 or 4 channels.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -18,66 +21,13 @@ from unnoise.errors import UserError
 
 Picture = NDArray[np.uint8]
 
-SHEET = "preview.png"
-"""What the engine calls the picture of all samples of a call."""
-
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Number of channels -> Pillow's name for it."""
 
 
 def to_image(item: Picture) -> Image.Image:
     """The Pillow image of an item."""
     return Image.fromarray(item[..., 0] if item.shape[2] == 1 else item)
-
-
-def from_image(image: Image.Image, size: int | None = None, channels: int | None = None) -> Picture:
-    """The item of a Pillow image, upright.
-
-    Args:
-        image: what was opened.
-        size: if given, the middle square, scaled to so many pixels a side.
-        channels: 1, 3 or 4; as in the file (grey or colour) if left out. Transparency is laid on white where there are
-            fewer than 4.
-    """
-    image = ImageOps.exif_transpose(image)
-    if channels is None:
-        channels = 1 if image.mode in ("1", "L", "I;16", "I", "F") else 3
-    if channels < 4 and image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert(MODES[channels])
-    if size is not None:
-        image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
-    array = np.asarray(image, dtype=np.uint8)
-    return array[..., None] if channels == 1 else array
-
-
-def picture_files(folder: Path) -> list[Path]:
-    """All files below a folder whose ending says picture, sorted; but no contact sheet, which lies beside samples."""
-    endings = set(Image.registered_extensions())
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in endings and p.name != SHEET and p.is_file())
-    return sorted(found)
-
-
-def read_pictures(path: Path) -> list[Picture]:
-    """The pictures in a folder (in order of their paths) or in one file.
-
-    Raises:
-        UserError: if there are none, or one cannot be read.
-    """
-    if not path.exists():
-        raise UserError(f"{path} does not exist", "name a folder of pictures, or one picture")
-    items = []
-    for file in picture_files(path) if path.is_dir() else [path]:
-        try:
-            with Image.open(file) as image:
-                items.append(from_image(image))
-        except (OSError, UnidentifiedImageError) as error:
-            raise UserError(
-                f"{file} cannot be read as a picture: {error}", "remove it, or name another folder"
-            ) from error
-    if not items:
-        raise UserError(f"{path} holds no pictures", "name a folder of pictures, or one picture")
-    return items
 
 
 def stack(items: Sequence[Picture]) -> Tensor:

@@ -21,9 +21,7 @@ def _spec(name: str, ref: str, summary: str) -> Spec:
 @hookimpl
 def unnoise_modalities() -> Iterable[Modality]:
     """Pictures."""
-    return [
-        Modality("image", "pictures: pixels or latents, U-Net or DiT", reader="unnoise_image.pictures:read_pictures")
-    ]
+    return [Modality("image", "pictures: pixels or latents, U-Net or DiT", reader="unnoise_image.files:read_pictures")]
 
 
 @hookimpl

@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
+import zlib
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDepictor
 
 from unnoise.errors import UserError
-from unnoise_molecules.chemistry import parse
+from unnoise_molecules.chemistry import LONGEST, parse
 
 ENDINGS = (".smi", ".smiles", ".txt", ".csv", ".tsv", ".sdf", ".sd", ".mol")
 _TABLES = {".csv": ",", ".tsv": "\t"}
@@ -38,9 +41,11 @@ def read_molecules(path: Path) -> list[str]:
     if kind not in ENDINGS:
         raise UserError(f"{path}: no file of molecules ends in {kind or path.name!r}", f"known: {', '.join(ENDINGS)}")
     try:
-        with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rt", encoding="utf-8-sig") as file:
+        # Molecules are ASCII; the names beside them may be in any encoding.
+        opened = gzip.open if path.suffix.lower() == ".gz" else open
+        with opened(path, "rt", encoding="utf-8-sig", errors="replace") as file:
             text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read: {error}", "it should be text, plain or gzipped") from error
     if kind in _TABLES:
         found = _from_table(text, _TABLES[kind], path)
@@ -87,16 +92,30 @@ def _from_lines(text: str) -> list[str]:
 
 
 def _from_table(text: str, delimiter: str, path: Path) -> list[str]:
-    rows = csv.DictReader(text.splitlines(), delimiter=delimiter)
-    names = {name.strip().lower(): name for name in rows.fieldnames or () if name}
-    column = next((names[name] for name in _COLUMNS if name in names), None)
+    try:
+        header, *rows = list(csv.reader(StringIO(text, newline=""), delimiter=delimiter)) or [[]]
+    except csv.Error as error:
+        raise UserError(f"{path} is no table: {error}", "check the quotes") from error
+    names = [name.strip().lower() for name in header]
+    column = next((names.index(name) for name in _COLUMNS if name in names), None)
     if column is None:
-        raise UserError(f"{path} has no column of SMILES", f"call one of its columns {_COLUMNS[0]!r}")
-    return [(row[column] or "").strip() for row in rows]
+        found = shorten(", ".join(map(repr, header)), 200, placeholder=" ...") or "nothing"
+        fix = f"separate by {delimiter!r} and call one of the columns {_COLUMNS[0]!r}"
+        raise UserError(f"{path} has no column of SMILES; its first line holds {found}", fix)
+    return [row[column].strip() if len(row) > column else "" for row in rows if row]
 
 
 def _from_sdf(text: str) -> list[str]:
+    """Every record by itself: RDKit's own reader loses what follows a record that is cut short."""
+    records = re.split(r"^\$\$\$\$.*\n?", text, flags=re.MULTILINE)
     with rdBase.BlockLogs():
-        supplier = Chem.SDMolSupplier()
-        supplier.SetData(text)
-        return ["" if molecule is None else str(Chem.MolToSmiles(molecule)) for molecule in supplier]
+        return [_from_record(record) for record in records if record.strip()]
+
+
+def _from_record(record: str) -> str:
+    try:
+        molecule = Chem.MolFromMolBlock(record)
+    except (RuntimeError, ValueError):
+        return ""
+    # A molecule of so many atoms has a longer SMILES, which RDKit is not asked to write.
+    return "" if molecule is None or molecule.GetNumAtoms() > LONGEST else str(Chem.MolToSmiles(molecule))

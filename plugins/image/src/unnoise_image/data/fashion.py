@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,8 @@ class FashionMnist(Dataset):
     Args:
         split: "train" (60,000) or "test" (10,000).
         seed: has no effect.
-        root: folder of the four ``*-ubyte.gz`` files. MNIST and its other relatives have the same format.
+        root: folder of the four ``*-ubyte.gz`` files. MNIST and other relatives of ten classes have the same
+            format.
 
     Raises:
         UserError: if a file is missing or broken.
@@ -31,12 +33,15 @@ class FashionMnist(Dataset):
 
     def __init__(self, split: str, seed: int = 0, root: str = FASHION_ROOT) -> None:
         prefix = Path(root) / ("t10k" if split == "test" else "train")
-        self._items = read_idx(Path(f"{prefix}-images-idx3-ubyte.gz"))[..., None]
-        self._labels = read_idx(Path(f"{prefix}-labels-idx1-ubyte.gz")).astype(np.int64)
+        self._items = read_idx(Path(f"{prefix}-images-idx3-ubyte.gz"), axes=3)[..., None]
+        self._labels = read_idx(Path(f"{prefix}-labels-idx1-ubyte.gz"), axes=1).astype(np.int64)
         if len(self._items) != len(self._labels):
             raise UserError(
                 f"{prefix}-*: {len(self._items)} pictures but {len(self._labels)} labels", "get both files anew"
             )
+        if not len(self._items) or self._labels.max() >= len(CLASSES):
+            found = f"{len(self._items)} pictures, labels up to {self._labels.max(initial=0)}"
+            raise UserError(f"{prefix}-*: {found}", f"there should be some, in classes 0 to {len(CLASSES) - 1}")
 
     def __len__(self) -> int:
         return len(self._items)
@@ -52,8 +57,12 @@ class FashionMnist(Dataset):
         return ["fashion: Fashion-MNIST, Zalando SE, MIT licence"]
 
 
-def read_idx(path: Path) -> NDArray[np.uint8]:
+def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
     """A gzipped IDX file of unsigned bytes: two zero bytes, the type 8, the number of axes, their sizes, the data.
+
+    Args:
+        path: the file.
+        axes: how many axes are expected: 1 for labels, 3 for pictures.
 
     Raises:
         UserError: if it is missing or not such a file.
@@ -65,8 +74,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} is no gzip file: {error}", "get it anew") from error
-    axes = content[3] if len(content) > 3 else 0
-    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", axes, 4)) if len(content) >= 4 + 4 * axes else ()
-    if content[:3] != b"\0\0\x08" or not shape or len(content) != 4 + 4 * axes + int(np.prod(shape)):
-        raise UserError(f"{path} is no IDX file of unsigned bytes, or is cut off", "get it anew")
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    start = 4 + 4 * axes
+    shape = tuple(int(size) for size in np.frombuffer(content[4:start], ">u4")) if len(content) >= start else ()
+    if content[:4] != bytes([0, 0, 8, axes]) or not shape or len(content) != start + math.prod(shape):
+        raise UserError(f"{path} is no IDX file of unsigned bytes with {axes} axes, or is cut off", "get it anew")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from unnoise.contracts import Column, Dataset, Labels, Scalars
 from unnoise.errors import UserError
-from unnoise_image.pictures import from_image, picture_files
+from unnoise_image.files import UnreadableError, endings, picture_files, printable, read_picture
+from unnoise_image.pictures import Picture
 
 TABLES = ("labels.csv", "labels.jsonl", "captions.csv", "captions.jsonl", "metadata.csv", "metadata.jsonl")
 
 
 class Folder(Dataset):
-    """Every picture below a folder, cut to the middle square and scaled.
+    """Every picture below a folder, cut to the middle square and scaled. Hidden files and folders are left alone, links
+    followed, and what cannot be read is skipped and counted.
 
     What is known of a picture comes from a table, if there is one, else from its sub-folder, which names its class. A
     table has a column ``file`` (path below the folder); of the other columns, those that hold only numbers become
@@ -58,26 +61,39 @@ class Folder(Dataset):
         folder = Path(root).expanduser()
         if not folder.is_dir():
             raise UserError(f"{root} is not a folder", "give a folder of pictures: data.root=...")
-        paths = [path.relative_to(folder) for path in picture_files(folder)]
+        if size < 1 or not 0 <= test_fraction < 1:
+            message = f"data.size={size} and data.test_fraction={test_fraction}"
+            raise UserError(message, "size is at least 1; test_fraction at least 0 and below 1")
+        files, unopened = picture_files(folder)
+        paths = [path.relative_to(folder) for path in files]
+        closed = [printable(path.relative_to(folder)) for path in unopened]
         rows = _read_table(folder, table)
         known = _by_folder(paths) if rows is None else rows
         chosen = [path for path in paths if (_share(path) < test_fraction) == (split == "test")]
-        self._unreadable: list[Path] = []
-        items = []
-        kept = []
+        read: dict[Path, Picture] = {}
+        skipped = []
         for path in chosen:
             try:
-                with Image.open(folder / path) as image:
-                    items.append(from_image(image, size, channels))
-                kept.append(path.as_posix())
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow's decoders raise
-                self._unreadable.append(path)
-        if not items:
-            found = f"{len(paths)} pictures, {len(self._unreadable)} of the {split} split unreadable"
-            fix = "put pictures there (.png, .jpg, .webp, ...), or change data.test_fraction"
-            raise UserError(f"no picture for the {split} split in {root}: {found}", fix)
-        self._items: NDArray[np.uint8] = np.stack(items)
-        self._columns = _columns(known, kept)
+                read[path] = read_picture(folder / path, size, channels)
+            except UnreadableError as error:
+                skipped.append(f"{printable(path)} ({error})")
+        self._notes = [
+            *_note(f"skipped {len(skipped)} of {len(chosen)} pictures of the {split} split", skipped),
+            *_note(f"skipped {len(closed)} sub-folders that cannot be opened", closed),
+        ]
+        if rows is not None:
+            lost = sorted(rows.keys() - {path.as_posix() for path in paths})
+            self._notes += _note(f"{len(lost)} of {len(rows)} rows of the table name a picture that is not there", lost)
+            if lost and len(lost) == len(rows):
+                raise UserError(self._notes[-1], "the column 'file' holds paths below data.root")
+        if not read:
+            found = "; ".join(
+                [f"found {len(paths)} pictures, {len(chosen)} of them of the {split} split", *self._notes]
+            )
+            fix = f"put pictures there ({', '.join(sorted(endings()))}), or change data.test_fraction={test_fraction}"
+            raise UserError(f"{root} has no picture for the {split} split: {found}", fix)
+        self._items: NDArray[np.uint8] = np.stack(list(read.values()))
+        self._columns = _columns(known, [path.as_posix() for path in read])
 
     def __len__(self) -> int:
         return len(self._items)
@@ -90,23 +106,25 @@ class Folder(Dataset):
         return self._columns
 
     def notes(self) -> Sequence[str]:
-        if not self._unreadable:
-            return ()
-        shown = ", ".join(path.as_posix() for path in self._unreadable[:5])
-        more = ", ..." if len(self._unreadable) > 5 else ""
-        return [f"folder: skipped {len(self._unreadable)} unreadable pictures: {shown}{more}"]
+        return self._notes
+
+
+def _note(what: str, names: Sequence[str]) -> list[str]:
+    """A note that names the first few, or nothing where there are none."""
+    more = ", ..." if len(names) > 5 else ""
+    return [f"folder: {what}: {', '.join(names[:5])}{more}"] if names else []
 
 
 def _share(path: Path) -> float:
     """A number in [0, 1) that depends on nothing but the path."""
-    return int.from_bytes(hashlib.blake2b(path.as_posix().encode(), digest_size=8).digest(), "big") / 2.0**64
+    return int.from_bytes(hashlib.blake2b(os.fsencode(path.as_posix()), digest_size=8).digest(), "big") / 2.0**64
 
 
 def _by_folder(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
     """The class of each picture by its first sub-folder; nothing at all where all lie in one place."""
     if not any(len(path.parts) > 1 for path in paths):
         return {}
-    return {path.as_posix(): {"class": path.parts[0]} for path in paths if len(path.parts) > 1}
+    return {path.as_posix(): {"class": printable(Path(path.parts[0]))} for path in paths if len(path.parts) > 1}
 
 
 def _read_table(folder: Path, name: str) -> dict[str, dict[str, Any]] | None:
@@ -122,14 +140,16 @@ def _read_table(folder: Path, name: str) -> dict[str, dict[str, Any]] | None:
         if path.suffix == ".jsonl":
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
         else:
-            rows = list(csv.DictReader(text.splitlines()))
+            rows = list(csv.DictReader(io.StringIO(text, newline=""), restkey="", restval=""))
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(
             f"{path} cannot be read: {error}", "it should be csv with a header, or one JSON object a line"
         ) from error
-    if not all(isinstance(row, dict) and row.get("file") for row in rows):
-        raise UserError(f"{path}: a row has no 'file'", "every row needs the path of its picture in the column 'file'")
-    return {Path(row["file"]).as_posix(): {str(k): v for k, v in row.items() if k != "file"} for row in rows}
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not row.get("file") or not isinstance(row["file"], str):
+            fix = "every row needs the path of its picture in the column 'file'"
+            raise UserError(f"{path}: row {number} has no 'file'", fix)
+    return {Path(row["file"]).as_posix(): {k: v for k, v in row.items() if k not in ("file", "")} for row in rows}
 
 
 def _columns(known: Mapping[str, Mapping[str, Any]], kept: Sequence[str]) -> dict[str, Column]:

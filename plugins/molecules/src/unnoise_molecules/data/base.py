@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from unnoise.contracts import Column, Dataset
-from unnoise_molecules.chemistry import canonical
+from unnoise_molecules.chemistry import LONGEST, canonical
 from unnoise_molecules.properties import PropertyColumns
 
 
@@ -45,22 +45,29 @@ def usable(lines: Sequence[str], source: str) -> tuple[list[str], list[str]]:
         the molecules, and notes on what was left out.
     """
     found: dict[str, None] = {}
-    bad, repeated = [], 0
+    skipped: dict[str, list[str]] = {}
+    repeated = 0
     for line in lines:
         smiles = canonical(line)
         if smiles is None:
-            bad.append(line or "(empty)")
+            reason = f"of over {LONGEST} characters" if len(line) > LONGEST else "that RDKit cannot read"
+            skipped.setdefault(reason, []).append(line or "(empty)")
         elif smiles in found:
             repeated += 1
         else:
             found[smiles] = None
     notes = []
-    if bad:
-        shown = ", ".join(bad[:3]) + (", ..." if len(bad) > 3 else "")
-        notes.append(f"{source}: skipped {len(bad)} of {len(lines)} that RDKit cannot read: {shown}")
+    for reason, texts in skipped.items():
+        shown = ", ".join(map(_short, texts[:3])) + (", ..." if len(texts) > 3 else "")
+        notes.append(f"{source}: skipped {len(texts)} of {len(lines)} {reason}: {shown}")
     if repeated:
         notes.append(f"{source}: {repeated} repeated molecules were taken once")
     return list(found), notes
+
+
+def _short(text: str) -> str:
+    """The beginning of a text of any kind, on one line."""
+    return "".join(c if c.isprintable() else "?" for c in text[:60]) + ("..." if len(text) > 60 else "")
 
 
 def is_test(smiles: str, fraction: float) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from unnoise.errors import UserError
 from unnoise_molecules.data.base import Molecules, is_test, usable
-from unnoise_molecules.files import read_molecules
+from unnoise_molecules.files import ENDINGS, read_molecules
 
 
 class MoleculeFile(Molecules):
@@ -32,6 +32,7 @@ class MoleculeFile(Molecules):
         if not 0 < test_fraction < 1:
             raise UserError(f"data.test_fraction={test_fraction}", "it lies between 0 and 1")
         molecules, notes = usable(read_molecules(Path(path).expanduser()), Path(path).name)
+        readable = len(molecules)
         if test_path is None:
             molecules = [s for s in molecules if is_test(s, test_fraction) == (split == "test")]
         else:
@@ -41,7 +42,7 @@ class MoleculeFile(Molecules):
                 (test, test_notes) if split == "test" else ([s for s in molecules if s not in held_out], notes)
             )
         if not molecules:
-            raise UserError(
-                f"{path} holds no molecule for the {split} split", "give more, or change data.test_fraction"
-            )
+            found = "; ".join([f"found {readable} that can be read", *notes])
+            fix = f"one SMILES a line, or {', '.join(ENDINGS)}; or change data.test_fraction={test_fraction}"
+            raise UserError(f"{path} holds no molecule for the {split} split: {found}", fix)
         super().__init__(molecules, notes)

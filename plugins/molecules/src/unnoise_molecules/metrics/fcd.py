@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -57,11 +59,12 @@ class FcdMetric(Metric):
         return [Score("fcd", frechet_distance(self.moments(made), real), floor, ceiling, "lower", note)]
 
     def moments(self, items: Sequence[str], cache: Path | None = None) -> Moments:
-        """Mean and covariance of the features of molecules, read from ``cache`` where they lie there."""
+        """Mean and covariance of the features of molecules, read from ``cache`` where they lie there undamaged."""
         digest = hashlib.blake2b("\n".join(items).encode(), digest_size=8).hexdigest()
         path = None if cache is None else cache / f"fcd-{digest}.npz"
         if path is not None and path.is_file():
-            with np.load(path, allow_pickle=False) as stored:
+            damage = (OSError, EOFError, ValueError, KeyError, BadZipFile)
+            with suppress(*damage), np.load(path, allow_pickle=False) as stored:
                 return torch.as_tensor(stored["mean"]), torch.as_tensor(stored["covariance"])
         mean, covariance = moments(self.features(items))
         if path is not None:
