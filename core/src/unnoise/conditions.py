@@ -7,6 +7,7 @@ mask. Its embedding has a learned null for what is absent.
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -16,8 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from unnoise.contracts import Column, Context, Labels, Scalars
-from unnoise.errors import UserError, did_you_mean
+from unnoise.errors import Caution, UserError, did_you_mean
 from unnoise.plugins import get_registry
+from unnoise.plugins.signature import check_complete, check_options
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 Raw = Mapping[str, Tensor]
 """Condition name -> raw values ``(B,)``. A name that is left out is absent for every sample."""
@@ -65,6 +69,9 @@ class Condition(nn.Module, ABC):
     def embed(self, raw: Tensor) -> Tensor:
         """Embedding ``(B, d)`` of raw values; what it holds where they are absent is not used."""
 
+    def check(self, raw: Tensor) -> None:
+        """Raise :class:`UserError` for raw values ``(B,)`` that say what this condition cannot."""
+
     @abstractmethod
     def describe(self, raw: Tensor) -> list[Any]:
         """Raw values as JSON that :meth:`parse` understands; None where absent."""
@@ -79,7 +86,9 @@ class Condition(nn.Module, ABC):
         Raises:
             UserError: if a value is none of this condition's, or a list is empty.
         """
-        values = list(value) if isinstance(value, (list, tuple, np.ndarray, Tensor)) else [value]
+        if isinstance(value, (np.ndarray, Tensor)):
+            value = value.tolist()
+        values = list(value) if isinstance(value, (list, tuple)) else [value]
         if not values:
             raise UserError(f"condition {self.name!r} was given an empty list", "Give a value, or leave it out.")
         missing = self.absent(1)
@@ -108,6 +117,8 @@ class ClassCondition(Condition):
     def __init__(self, name: str, dim: int, tokens: bool = False, *, names: Sequence[str]) -> None:
         super().__init__(name, dim, tokens)
         self.names = tuple(names)
+        if not all(isinstance(entry, str) for entry in self.names) or not 0 < len(self.names) == len(set(self.names)):
+            raise UserError(f"condition {name!r}: its classes need names, each its own", "Look at the data's column.")
         self.table = nn.Embedding(len(self.names), dim)
         nn.init.normal_(self.table.weight, std=dim**-0.5)
 
@@ -120,17 +131,28 @@ class ClassCondition(Condition):
         if not isinstance(column, Labels) or tuple(column.names) != self.names:
             known = ", ".join(self.names)
             raise UserError(f"condition {self.name!r} of the data does not have the model's classes, which are {known}")
-        return torch.as_tensor(column.values, dtype=torch.int64)
+        raw = torch.as_tensor(column.values, dtype=torch.int64)
+        self.check(raw)
+        return raw
 
     def parse_one(self, value: Any) -> float:
         """A class's name, or else its index. Names come first: ``7`` is the class called "7" where there is one."""
         text = str(value)
         if text in self.names:
             return self.names.index(text)
-        if text.isdecimal() and int(text) < len(self.names):
+        if text.isdecimal() and len(text) < 10 and int(text) < len(self.names):
             return int(text)
-        shown = ", ".join(self.names[:20]) + (f", ... ({len(self.names)} in all)" if len(self.names) > 20 else "")
-        raise UserError(f"{self.name} {text!r} does not exist.{did_you_mean(text, self.names)}", f"There is: {shown}")
+        raise UserError(f"{self.name} {text[:80]!r} does not exist.{did_you_mean(text[:80], self.names)}", self._known)
+
+    def check(self, raw: Tensor) -> None:
+        if len(raw) and int(raw.max()) >= len(self.names):
+            raise UserError(f"{self.name} {int(raw.max())} does not exist.", self._known)
+
+    @property
+    def _known(self) -> str:
+        """What there is, as advice."""
+        more = f", ... ({len(self.names)} in all)" if len(self.names) > 20 else ""
+        return f"There is: {', '.join(self.names[:20])}{more}; or an index from 0 to {len(self.names) - 1}."
 
     def absent(self, n: int) -> Tensor:
         return torch.full((n,), -1, dtype=torch.int64)
@@ -149,7 +171,7 @@ class ClassCondition(Condition):
 
 
 class ScalarCondition(Condition):
-    """A number. Raw: float32, NaN where absent.
+    """A finite number. Raw: float32, NaN where absent.
 
     Standardised by the training data's mean and deviation, then embedded by a small MLP over the number itself and
     Fourier features of it (Tancik et al. 2020) with wavelengths from 16 standard deviations down to 1.
@@ -170,13 +192,16 @@ class ScalarCondition(Condition):
         unit: str = "",
     ) -> None:
         super().__init__(name, dim, tokens)
+        if not (all(map(math.isfinite, (mean, std, low, high))) and std > 0 and low <= high):
+            facts = f"mean {mean}, deviation {std}, range {low} to {high}"
+            raise UserError(f"condition {name!r} has {facts}", "Look at the data's column.")
         self.mean, self.std, self.low, self.high, self.unit = mean, std, low, high, unit
         self.mlp = nn.Sequential(nn.Linear(11, dim), nn.SiLU(), nn.Linear(dim, dim))
 
     @classmethod
     def from_column(cls, name: str, column: Column, dim: int, tokens: bool = False) -> Self:
         assert isinstance(column, Scalars)
-        known = column.values[np.isfinite(column.values)]
+        known = column.values[np.abs(column.values) <= _LARGEST]
         if not len(known):
             raise UserError(f"condition {name!r} is unknown for every item of the training data")
         mean, std, low, high = (float(f(known)) for f in (np.mean, np.std, np.min, np.max))
@@ -185,21 +210,31 @@ class ScalarCondition(Condition):
     def raw(self, column: Column) -> Tensor:
         if not isinstance(column, Scalars):
             raise UserError(f"condition {self.name!r} is a number for the model, but a class in the data")
-        return torch.as_tensor(column.values, dtype=torch.float32)
+        values = np.where(np.abs(column.values) <= _LARGEST, column.values, np.nan)  # infinity is as good as unknown
+        return torch.as_tensor(values, dtype=torch.float32)
+
+    def parse(self, value: Any, n: int) -> Tensor:
+        """As :meth:`Condition.parse`; warns of a number outside of the training data's range, which is allowed."""
+        raw = super().parse(value, n)
+        outside = raw[(raw < torch.tensor(self.low)) | (raw > torch.tensor(self.high))]
+        if len(outside):
+            warnings.warn(f"{self.name} {float(outside[0]):.4g} is a guess. {self._range}", Caution, stacklevel=2)
+        return raw
+
+    @property
+    def _range(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        return f"The training data went from {self.low:.4g} to {self.high:.4g}{unit}."
 
     def parse_one(self, value: Any) -> float:
-        """A finite number, in the column's unit. It may lie outside of the training data's range."""
+        """A finite number, in the column's unit."""
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
-        if math.isfinite(number):
+        if abs(number) <= _LARGEST:
             return number
-        unit = f" {self.unit}" if self.unit else ""
-        raise UserError(
-            f"{self.name} {str(value)!r} is not a finite number.",
-            f"The training data went from {self.low:.4g} to {self.high:.4g}{unit}.",
-        )
+        raise UserError(f"{self.name} {str(value)[:80]!r} is not a finite number.", self._range)
 
     def absent(self, n: int) -> Tensor:
         return torch.full((n,), math.nan)
@@ -219,6 +254,16 @@ class ScalarCondition(Condition):
         return {"mean": self.mean, "std": self.std, "low": self.low, "high": self.high, "unit": self.unit}
 
 
+def check_columns(columns: Mapping[str, Column], names: Sequence[str]) -> None:
+    """Raise :class:`UserError` unless the data has columns ``names`` to condition on. No column is computed for it."""
+    for name in names:
+        if name not in columns:
+            raise UserError(
+                f"the data has no column {name!r} to condition on.{did_you_mean(name, columns)}",
+                f"there is: {', '.join(columns) or 'nothing'}; train without a condition: conditions.use=[]",
+            )
+
+
 _OF_COLUMN: dict[type, type[Condition]] = {Labels: ClassCondition, Scalars: ScalarCondition}
 
 
@@ -233,7 +278,11 @@ class Conditions(nn.Module):
     def __init__(self, items: Sequence[Condition], dim: int) -> None:
         super().__init__()
         self.dim = dim if items else 0
-        self.items = nn.ModuleDict({item.name: item for item in items})
+        self.items = nn.ModuleDict()
+        for item in items:
+            if not item.name or "." in item.name or hasattr(self.items, item.name):
+                raise UserError(f"a condition cannot be called {item.name!r}", "Call the data's column something else.")
+            self.items[item.name] = item
 
     @classmethod
     def from_columns(
@@ -244,23 +293,23 @@ class Conditions(nn.Module):
         Raises:
             UserError: if the data has no such column.
         """
-        for name in names:
-            if name not in columns:
-                known = ", ".join(columns) or "nothing"
-                raise UserError(
-                    f"the data has no column {name!r} to condition on.{did_you_mean(name, columns)}",
-                    f"Of each item it knows: {known}.",
-                )
+        check_columns(columns, names)
         return cls([_OF_COLUMN[type(columns[n])].from_column(n, columns[n], dim, tokens) for n in names], dim)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Conditions:
-        """The inverse of :meth:`config`, without the weights."""
+        """The inverse of :meth:`config`, without the weights.
+
+        Raises:
+            UserError: for the unknown kind of a condition, or settings that it does not have.
+        """
         items = []
         for name, entry in config["items"].items():
-            settings = dict(entry)
-            kind = get_registry().load("condition", settings.pop("kind"))
-            items.append(kind(name, config["dim"], settings.pop("tokens"), **settings))
+            settings = {key: value for key, value in entry.items() if key not in ("kind", "tokens")}
+            kind, where = get_registry().load("condition", entry["kind"]), f"condition {name!r}"
+            check_options(where, kind, settings, ("name", "dim", "tokens"))
+            check_complete(where, kind, [*settings, "name", "dim", "tokens"])
+            items.append(kind(name, config["dim"], entry["tokens"], **settings))
         return cls(items, config["dim"])
 
     def config(self) -> dict[str, Any]:
@@ -293,12 +342,26 @@ class Conditions(nn.Module):
         if values is None:
             return {}
         if not isinstance(values, Mapping):
+            if not self.names:
+                raise UserError(f"condition {values!r} tells the model nothing", "Leave it out: it is unconditional.")
             if len(self) != 1:
-                known = ", ".join(self.names) or "none"
                 fix = "Write condition.NAME=VALUE."
-                raise UserError(f"which condition is {values!r}? The model knows: {known}", fix)
+                raise UserError(f"which condition is {values!r}? The model knows: {', '.join(self.names)}", fix)
             values = {self.names[0]: values}
         return {name: self[name].parse(value, n) for name, value in values.items()}
+
+    def checked(self, raw: Raw, n: int) -> dict[str, Tensor]:
+        """Raw conditions of n samples that somebody else made, as they are.
+
+        Raises:
+            UserError: if a name does not exist, or its values are not n of those that do.
+        """
+        for name, value in raw.items():
+            if value.shape != (n,):
+                fix = f"Raw values of {n} samples have shape ({n},)."
+                raise UserError(f"condition {name!r} has raw values of shape {tuple(value.shape)}", fix)
+            self[name].check(value)
+        return dict(raw)
 
     def complete(self, raw: Raw | None, n: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """Raw values of every condition for n samples, absent where ``raw`` leaves a name out."""

@@ -58,7 +58,7 @@ class Parametrization:
         if self.name not in names:
             fix = f"choose one of: {', '.join(names)}"
             raise UserError(f"there is no parametrization {self.name!r}.{did_you_mean(self.name, names)}", fix)
-        if not self.data_std > 0:
+        if not 0 < self.data_std < np.inf:
             raise UserError(f"data_std must be positive, not {self.data_std}", "measure it on encoded training data")
         if self.name == "eps" and self.schedule.zero_terminal_snr:
             raise UserError(

@@ -23,6 +23,7 @@ Times = float | Array
 
 _LOG_SNR_BOUND = 2 * math.log(1000)
 """Working range of schedules without ends of their own: noise-to-signal ratios (standard deviations) 1e-3 to 1e3."""
+_MOST_STEPS = 1_000_000
 
 
 class Schedule(ABC):
@@ -137,7 +138,7 @@ class Edm(Schedule):
     name: ClassVar[str] = "edm"
 
     def __post_init__(self) -> None:
-        if not (0 < self.sigma_min < self.sigma_max and self.rho > 0):
+        if not (0 < self.sigma_min < self.sigma_max < math.inf and 0 < self.rho < math.inf):
             raise ValueError(f"edm needs 0 < sigma_min < sigma_max and rho > 0, not {self}")
 
     def alpha(self, t: Times) -> Array:
@@ -256,6 +257,8 @@ class LinearBeta(Table):
     power: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        if not (2 <= self.steps <= _MOST_STEPS and 0 < self.beta_first <= 1 and 0 < self.beta_last <= 1):
+            raise ValueError(f"a table has 2 to {_MOST_STEPS:,} steps with betas in (0, 1], not {self}")
         self._knots  # noqa: B018
 
     def step_betas(self) -> Array:
@@ -280,7 +283,7 @@ class Shifted(Schedule):
     name: ClassVar[str] = "shift"
 
     def __post_init__(self) -> None:
-        if not self.factor > 0:
+        if not 0 < self.factor < math.inf:
             raise ValueError(f"a schedule is shifted by a factor above 0, not {self.factor}")
 
     def warp(self, t: Times) -> Array:
@@ -383,9 +386,11 @@ def from_config(config: Mapping[str, Any]) -> Schedule:
     """
     from unnoise.plugins import get_registry
 
+    if not isinstance(config, Mapping):
+        raise UserError(f"{config!r} is no schedule", "write {name: cosine}, with its arguments beside the name")
     try:
         schedule: Schedule = get_registry().build("schedule", config)
-    except ValueError as error:
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise UserError(f"schedule {config['name']!r}: {error}", "correct its arguments") from error
     return schedule
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from unnoise.cli.overrides import keys_hint, unknown_key
 from unnoise.cli.sources import options
@@ -25,6 +27,8 @@ def explain(verb: str, error: Exception) -> UserError:
     for found in chain:
         if isinstance(found, (ConfigAttributeError, ConfigKeyError)) and found.full_key:
             return unknown_key(verb, str(found.full_key))
+        if isinstance(found, MissingMandatoryValue) and found.full_key:
+            return UserError(f"{found.full_key} has no value", f"give it: {found.full_key}=...")
     text = _first_line(error)
     if match := re.match(r"You must specify '(\w+)'", text):
         group = match[1]
@@ -41,6 +45,18 @@ def explain(verb: str, error: Exception) -> UserError:
     if isinstance(error, ConfigCompositionException) and reason:
         text = f"{text}: {_lower(reason)}"
     return UserError(_lower(text), keys_hint(verb))
+
+
+@contextmanager
+def enough_memory(fix: str) -> Iterator[None]:
+    """Turn what is raised for want of memory into a :class:`UserError` with that fix."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error)
+        if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+            raise UserError("there is not enough memory", fix) from error
+        raise
 
 
 def _missing(file: str, error: MissingConfigException) -> UserError:

@@ -40,7 +40,9 @@ def plugins(words: list[str]) -> int:
         if word not in known:
             raise UserError(f"plugins takes no {word!r}.{did_you_mean(word, known)}", f"it takes: {', '.join(known)}")
     registry = get_registry()
-    conflicts = [*registry.conflicts(), *_duplicate_configs()]
+    from unnoise.cli.sources import duplicates
+
+    conflicts = [f"{error.message}\n  fix: {error.fix}" for error in [*registry.conflicts(), *duplicates()]]
     if "--json" in words:
         print(json.dumps({"plugins": [_facts(state) for state in registry.plugins], "conflicts": conflicts}, indent=2))
     else:
@@ -66,7 +68,7 @@ def _facts(state: PluginState) -> dict[str, Any]:
 
 def _print_plugins(states: Sequence[PluginState], conflicts: Sequence[str], verbose: bool) -> None:
     if not states:
-        print("no plugins installed; try: pip install unnoise-image")
+        print("no plugins installed; each kind of data is one, for example: pip install unnoise-<kind>")
     rows = []
     for state in states:
         api = ".".join(map(str, state.api)) if state.api else "?"
@@ -93,15 +95,6 @@ def _plural(kind: Kind, count: int) -> str:
     return kind if count == 1 else next(plural for plural, k in PLURALS.items() if k == kind)
 
 
-def _duplicate_configs() -> list[str]:
-    from unnoise.cli.sources import duplicates
-
-    return [
-        f"config {path!r} comes from {' and '.join(providers)}; the first one counts"
-        for path, providers in duplicates().items()
-    ]
-
-
 def listing(words: list[str]) -> int:
     """unnoise list [KIND]
 
@@ -116,7 +109,7 @@ def listing(words: list[str]) -> int:
         return 0
     asked = words[0] if words[0].endswith("s") or words[0] in PLURALS else f"{words[0]}s"
     if asked == "experiments":
-        print("\n".join(_experiments()))
+        print("\n".join(_experiments()) or "none here: they lie in the repository's configs/; or set UNNOISE_CONFIGS")
         return 0
     if asked not in PLURALS or len(words) > 1:
         known = [*PLURALS, "experiments"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from unnoise._version import __version__
-from unnoise.errors import UserError, did_you_mean
+from unnoise.errors import Caution, Interrupted, UserError, did_you_mean
 
 USAGE = """\
 unnoise: one diffusion engine for any kind of data
@@ -25,7 +26,11 @@ unnoise: one diffusion engine for any kind of data
   unnoise completion bash    completion for your shell
 
   unnoise <verb> --help      what a verb takes
+  --strict-plugins           with any verb: a plugin that is broken is an error, not a warning
 """
+
+STRICT = "--strict-plugins"
+"""A flag of every verb: whatever is wrong with a plugin ends the command."""
 
 VERBS: dict[str, str] = {
     "train": "unnoise.cli.runs:train",
@@ -44,25 +49,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit code: 0, or what the verb says; 2 for a user's error; 130 after Ctrl-C. Any other exception is a bug
-        and keeps its traceback.
+        The exit code: 0, or what the verb says; 2 for a user's error; 130 after Ctrl-C, 143 after a training run was
+        asked to end by SIGTERM. Any other exception is a bug and keeps its traceback.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+        warnings.showwarning = lambda message, category, *rest: (
+            print(f"unnoise: {message}", file=sys.stderr) if category is Caution else show(message, category, *rest)
+        )
+        return _guarded(words)
+
+
+def _guarded(words: list[str]) -> int:
+    """Dispatch, with exceptions turned into messages and exit codes."""
     try:
         return _dispatch(words)
     except UserError as error:
         report(error)
         return 2
-    except KeyboardInterrupt:
-        print("unnoise: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        interrupted = error if isinstance(error, Interrupted) else Interrupted()
+        report(interrupted)
+        return 128 + interrupted.number
     except BrokenPipeError:  # the reader of a pipe, such as head, has had enough
         sys.stderr.close()
         return 0
 
 
-def report(error: UserError) -> None:
-    """Print a user's error: what is wrong, then what to do, aligned."""
+def report(error: UserError | Interrupted) -> None:
+    """Print what is wrong, then what to do, aligned."""
     print(f"unnoise: {error.message}", file=sys.stderr)
     for line in error.fix.splitlines():
         print(f"         {line}", file=sys.stderr)
@@ -77,13 +93,28 @@ def _dispatch(words: list[str]) -> int:
         return 0
     verb, rest = words[0], words[1:]
     if verb not in VERBS:
-        raise UserError(f"no verb {verb!r}.{did_you_mean(verb, VERBS)}", f"there are: {', '.join(VERBS)}")
+        raise _no_verb(words)
     module, _, name = VERBS[verb].partition(":")
     function: Callable[[list[str]], int] = getattr(import_module(module), name)
     if {"-h", "--help"} & set(rest):
         print(function.__doc__ and _dedent(function.__doc__))
         return 0
+    if STRICT in rest:
+        from unnoise.plugins import get_registry
+        from unnoise.plugins.report import warn_skipped
+
+        warn_skipped(get_registry(), strict=True)
+        rest = [word for word in rest if word != STRICT]
     return function(rest)
+
+
+def _no_verb(words: list[str]) -> UserError:
+    """The answer to a first word that is no verb."""
+    first, later = words[0], [word for word in words[1:] if word in VERBS]
+    if later:
+        line = " ".join([later[0], *(word for word in words if word != later[0])])
+        return UserError(f"the verb comes first, not {first!r}", f"type: unnoise {line}")
+    return UserError(f"no verb {first!r}.{did_you_mean(first, VERBS)}", f"there are: {', '.join(VERBS)}")
 
 
 def _dedent(text: str) -> str:

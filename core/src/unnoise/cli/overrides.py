@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -26,6 +27,10 @@ SCHEMAS: dict[str, type] = {
 COMPONENT_GROUPS = ("data", "representation", "codec", "denoiser")
 """Config groups whose options are named ``<modality>/<option>``; the modality may be left out on the command line."""
 GROUPS = ("modality", "experiment", *COMPONENT_GROUPS)
+FLAGS = {"-m": False, "--multirun": False, "--resolve": False} | dict.fromkeys(
+    ("-c", "--cfg", "-i", "--info", "-p", "--package", "-cd", "--config-dir"), True
+)
+"""Hydra's flags that make sense here, and whether a value follows."""
 STAR = re.compile(r"\+*([\w.]+)\.\*\.([\w.]+)=(.*)")
 """``process.*.schedule.name=flow``: a key below "every part"."""
 
@@ -54,16 +59,50 @@ def _names(node: Any, prefix: str = "") -> Iterator[str]:
 def prepare(verb: str, words: Sequence[str]) -> list[str]:
     """The words after a verb as Hydra is to see them.
 
-    Flags pass untouched. An option of a component group may leave out its modality; an option of a component
-    (``denoiser.depth=8``) needs no ``+``, as the signature of the registered class decides later whether it exists;
-    any other key must be in the schema, with or without ``+``.
+    Hydra's flags pass untouched, and go first: Hydra does not find them among overrides. An option of a component group
+    may leave out its modality; an option of a component (``denoiser.depth=8``) needs no ``+``, as the signature of the
+    registered class decides later whether it exists; any other key must be in the schema, with or without ``+``.
 
     Raises:
-        UserError: for a key or an option that nothing would read, naming the nearest right one.
+        UserError: for a key, an option or a flag that nothing would read, naming the nearest right one.
     """
-    overrides = [word if word.startswith("-") or "=" not in word else parsed(word) for word in words]
-    modality = _chosen_modality([entry for entry in overrides if isinstance(entry, Override)])
-    return [prepared(verb, entry, modality) if isinstance(entry, Override) else entry for entry in overrides]
+    overrides = list(_read(verb, words))
+    modality = chosen_modality([entry for entry in overrides if isinstance(entry, Override)])
+    flags = [entry for entry in overrides if not isinstance(entry, Override)]
+    return [*flags, *(prepared(verb, entry, modality) for entry in overrides if isinstance(entry, Override))]
+
+
+def _read(verb: str, words: Sequence[str]) -> Iterator[Override | str]:
+    """Overrides, parsed, and flags with their values as they are; raises UserError for any other word."""
+    value_follows = False
+    for word in words:
+        flag, equals, _ = word.partition("=")
+        if value_follows:
+            value_follows = False
+            yield word
+        elif flag in FLAGS:
+            value_follows = FLAGS[flag] and not equals
+            yield word
+        elif word.startswith("-"):
+            key = flag.lstrip("-")
+            fix = f"keys are written without dashes: {key}=..." if key in dict(keys_of(SCHEMAS[verb])) else "see --help"
+            raise UserError(f"{verb} takes no {flag!r}.{did_you_mean(flag, FLAGS)}", fix)
+        elif equals:
+            yield parsed(word)
+        elif word.startswith("~"):  # takes a group out
+            yield word
+        else:
+            raise UserError(f"{word!r} is not of the form key=value", _meant(verb, word))
+
+
+def _meant(verb: str, word: str) -> str:
+    """What a word without a key may have been meant to be."""
+    if verb != "train" and Path(word).is_dir():
+        return f"type: {quote(f'run={word}')}"
+    for group in ("modality", "experiment") if verb == "train" else ():
+        if word in options(group):
+            return f"type: {group}={word}"
+    return f"type: key=value; {keys_hint(verb)}"
 
 
 def parsed(word: str) -> Override:
@@ -88,7 +127,8 @@ def _values(override: Override) -> list[str]:
     return [override.get_value_string()]
 
 
-def _chosen_modality(overrides: Sequence[Override]) -> str | None:
+def chosen_modality(overrides: Sequence[Override]) -> str | None:
+    """The modality that overrides choose, themselves or by an experiment; None where they choose none, or several."""
     chosen = {override.key_or_group: _values(override) for override in overrides}
     if "modality" in chosen:
         return chosen["modality"][0] if len(chosen["modality"]) == 1 else None
@@ -131,7 +171,7 @@ def _group_choice(override: Override, modality: str | None) -> str:
             near = [name.removeprefix(own) for name in known if name.startswith(own)]
             fix = f"available: {', '.join(near) or 'none'}"
             if group == "experiment" and not near:
-                fix += "; go to a folder whose pyproject.toml has [tool.unnoise] and that holds configs/experiment/"
+                fix += "; they lie in the repository's configs/: work there, or set UNNOISE_CONFIGS=<that folder>"
             raise UserError(f"no {group} named {value!r}.{did_you_mean(value, near)}", fix)
         chosen.append(value if value == "null" else full)
     return f"{group}={','.join(chosen)}"

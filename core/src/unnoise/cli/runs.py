@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -14,13 +16,12 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from unnoise.cli.compose import compose, run_hydra, saved_config
-from unnoise.cli.main import report
+from unnoise.cli.explain import enough_memory
 from unnoise.cli.overrides import parsed
-from unnoise.errors import UserError
+from unnoise.errors import Interrupted, UserError
 from unnoise.plugins import get_registry
-from unnoise.plugins.registry import warn_skipped
-from unnoise.plugins.specs import load_ref
-from unnoise.schema import EvalRequest, RunConfig, SampleRequest
+from unnoise.plugins.report import warn_skipped
+from unnoise.schema import EvalRequest, RunConfig, SampleRequest, check_numbers
 
 if TYPE_CHECKING:
     from unnoise.contracts import Score
@@ -85,41 +86,28 @@ def evaluate(words: list[str]) -> int:
 
 def _composed(verb: str, words: list[str], task: Callable[[Any], None]) -> int:
     """Compose and run. A sweep goes on after a job that fails for a user's error, and then exits with 2."""
-    failed = False
-
-    def guarded(config: Any) -> None:
-        nonlocal failed
-        try:
-            task(config)
-        except UserError as error:
-            failed = True
-            report(error)
-
-    warn_skipped(get_registry(), strict="--strict-plugins" in words)
-    run_hydra(verb, [word for word in words if word != "--strict-plugins"], guarded)
-    return 2 if failed else 0
+    warn_skipped(get_registry())
+    return 0 if run_hydra(verb, words, task) else 2
 
 
 def _train(config: RunConfig, folder: Path) -> None:
-    _check_names(config)
     from unnoise.runs import train as run_training
 
-    run = run_training(config, folder)
-    use = f"train ... codec={run.folder}" if config.stage == "codec" else f"sample run={run.folder}"
+    try:
+        with enough_memory("lower train.batch, or raise train.accumulate"):
+            run = run_training(config, folder)
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, Interrupted) else signal.SIGINT
+        again = f"go on with: unnoise train {_word('run', folder)} resume=true"
+        raise Interrupted(number, again if (folder / "config.yaml").exists() else "") from None
+    codec = config.stage == "codec"
+    use = f"train ... {_word('codec', run.folder)}" if codec else f"sample {_word('run', run.folder)}"
     print(f"run folder: {run.folder}\nnext: unnoise {use}")
 
 
-def _check_names(config: RunConfig) -> None:
-    """Every component node against its signature, before any data is read."""
-    registry, modality = get_registry(), config.modality
-    registry.modality(modality)
-    registry.check("dataset", config.data, modality)
-    registry.check("representation", config.representation, modality)
-    registry.check("denoiser", config.denoiser, modality)
-    if "name" in config.codec:
-        options = {key: value for key, value in config.codec.items() if key not in ("run", "train")}
-        registry.check("codec", options, modality)
-    registry.find("sampler", config.sample.sampler)
+def _word(key: str, path: Path) -> str:
+    """``key=path`` as it is typed in a shell."""
+    return quote(f"{key}={path}")
 
 
 def _folder(given: str | None, default: str | Path) -> Path:
@@ -152,9 +140,10 @@ def _load(request: SampleRequest | EvalRequest) -> Model:
     import torch
 
     from unnoise.runs import load
+    from unnoise.runs.run import runs_near
 
     if not request.run:
-        raise UserError("which model? no run is given", "name its folder: run=runs/...")
+        raise UserError("which model? no run is given", runs_near(Path("runs")))
     if request.threads:
         torch.set_num_threads(request.threads)
     return load(request.run, request.device)
@@ -163,9 +152,11 @@ def _load(request: SampleRequest | EvalRequest) -> Model:
 def _sample(request: SampleRequest) -> None:
     from unnoise.runs import write_samples
 
+    check_numbers(request)
     model = _load(request)
     started = time.monotonic()
-    samples = model.sample(request.n, request.seed, negative=request.negative, **_sampling_options(request))
+    with enough_memory("lower batch"):
+        samples = model.sample(request.n, request.seed, negative=request.negative, **_sampling_options(request))
     seconds = time.monotonic() - started
     folder = _folder(request.out, model.run.folder / "samples" / _now())
     written = write_samples(samples, model.representation, folder)
@@ -177,6 +168,7 @@ def _evaluate(request: EvalRequest, real: list[str]) -> None:
     from unnoise.runs import evaluate as evaluate_run
     from unnoise.runs import show_scores, write_scores
 
+    check_numbers(request)
     if bool(request.run) == bool(request.items):
         raise UserError(
             "eval judges either a run or a file of items", "give run=<folder>, or modality=<name> items=<path>"
@@ -189,7 +181,9 @@ def _evaluate(request: EvalRequest, real: list[str]) -> None:
         folder = _folder(request.out, model.run.folder / "eval" / _now())
         data = _other_data(model, real) if real else None
         n = 1000 if request.n is None else request.n
-        samples, scores = evaluate_run(model, n, request.seed, request.metrics, data=data, **_sampling_options(request))
+        options = _sampling_options(request)
+        with enough_memory("lower batch"):
+            samples, scores = evaluate_run(model, n, request.seed, request.metrics, data=data, **options)
         record = samples.record
     show_scores(scores)
     if folder is not None:
@@ -226,21 +220,21 @@ def _judge_items(request: EvalRequest, name: str, data: dict[str, Any]) -> tuple
 
     from unnoise.contracts import Evidence
     from unnoise.runs import judge
-    from unnoise.runs.build import build_dataset
+    from unnoise.runs.build import build_splits
 
     if request.threads:
         torch.set_num_threads(request.threads)
     registry = get_registry()
-    modality, path = registry.modality(name), Path(str(request.items))
-    if not modality.reader:
+    read, path = registry.reader(name), Path(str(request.items))
+    if read is None:
         raise UserError(f"modality {name!r} cannot read items from files", "judge a run instead: run=<folder>")
     if not path.exists():
         raise UserError(f"items={path} does not exist", "give a file or folder of items")
-    items = list(load_ref(modality.reader)(path))[: request.n]
+    items = list(read(path))[: request.n]
     if not items:
         raise UserError(f"{path} holds no items", "give a file or folder with at least one")
     config = {"modality": name, "seed": request.seed, "data": data}
-    train, test = (build_dataset(registry, config, split) for split in ("train", "test"))
+    train, test = build_splits(registry, config)
     evidence = Evidence(items, {}, train, test, seed=request.seed)
     scores = judge(evidence, name, request.metrics)
     return scores, {"items": str(path), "n": len(items), "seed": request.seed, "data": data}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -17,18 +17,23 @@ from omegaconf import OmegaConf
 
 from unnoise.errors import UserError
 from unnoise.plugins import get_registry
-from unnoise.plugins.discovery import CONFIG_GROUP, entries
+from unnoise.plugins.discovery import PluginState
+from unnoise.plugins.report import conflict
 
 ENV = "UNNOISE_CONFIGS"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A folder of yaml files: ``provider`` for people, ``url`` for Hydra, ``root`` to look into it ourselves."""
+    """A folder of yaml files: ``provider`` for people, ``url`` for Hydra, ``root`` to look into it ourselves.
+
+    ``plugin`` brings it; None for the user's own project.
+    """
 
     provider: str
     url: str
     root: Traversable
+    plugin: PluginState | None = None
 
 
 def project_configs(start: Path | None = None) -> Path | None:
@@ -60,14 +65,14 @@ def _is_ours(project: Path) -> bool:
 
 def sources() -> list[Source]:
     """Where configs come from, in order of precedence: core, the project's own folder, healthy plugins."""
-    found = [Source("unnoise", "pkg://unnoise.conf", files("unnoise.conf"))]
+    registry = get_registry()
+    found = [Source("unnoise", "pkg://unnoise.conf", files("unnoise.conf"), registry.core)]
     project = project_configs()
     if project is not None:
         found.append(Source("project", f"file://{project}", project))
-    broken = {state.dist for state in get_registry().plugins if not state.ok}
-    for entry, dist, _ in entries(CONFIG_GROUP):
-        if dist not in broken:
-            found.append(Source(f"plugin:{dist}", f"pkg://{entry.value}", files(entry.value)))
+    packages = {package: state for state in registry.plugins if state.ok for package in state.configs}
+    for package, state in packages.items():
+        found.append(Source(f"plugin:{state.dist}", f"pkg://{package}", files(package), state))
     return found
 
 
@@ -93,14 +98,25 @@ def options(group: str) -> list[str]:
     return sorted({option for root in roots if root.is_dir() for option in _configs_below(root)})
 
 
-def duplicates() -> dict[str, list[str]]:
-    """Configs that several plugins bring -> who brings them. Hydra takes the first silently."""
-    owners: dict[str, list[str]] = {}
+def duplicates(paths: Iterable[str] | None = None) -> list[UserError]:
+    """An error for every config that several plugins bring; Hydra would take the first silently.
+
+    A project may shadow a plugin's config; that is what it is for.
+
+    Args:
+        paths: which to look at, e.g. ``"modality/toy"``; all if left out.
+    """
+    asked = None if paths is None else set(paths)
+    owners: dict[str, list[PluginState]] = {}
     for source in sources():
-        if source.provider != "project":  # a project may shadow a plugin's config; that is what it is for
+        if source.plugin is not None:
             for path in _configs_below(source.root):
-                owners.setdefault(path, []).append(source.provider.removeprefix("plugin:"))
-    return {path: providers for path, providers in owners.items() if len(providers) > 1}
+                if asked is None or path in asked:
+                    owners.setdefault(path, []).append(source.plugin)
+    everyone = get_registry().plugins
+    return [
+        conflict(f"config {path!r} is shipped by", states, everyone) for path, states in owners.items() if states[1:]
+    ]
 
 
 def modality_of(experiment: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -14,8 +14,9 @@ import pluggy
 from unnoise._version import __version__
 from unnoise.errors import UserError, nearest
 from unnoise.plugins import builtin
-from unnoise.plugins.discovery import ENV, GROUP, PluginState, entries, load_plugin, register
-from unnoise.plugins.hookspecs import API_VERSION, HookSpecs
+from unnoise.plugins.discovery import ENV, PluginState, load_plugins, register
+from unnoise.plugins.hookspecs import HookSpecs
+from unnoise.plugins.report import conflict, fix_line, skipped
 from unnoise.plugins.signature import check_complete, check_options
 from unnoise.plugins.specs import KINDS, Finding, Kind, Modality, Spec, load_ref
 
@@ -26,10 +27,23 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "dataset": ("split", "seed"),
     "representation": ("codec",),
     "denoiser": ("layout", "context_dim"),
+    "guidance": ("negative",),
 }
 """Arguments that the engine passes itself; see :mod:`unnoise.contracts`."""
 
+CONFIG_KEYS: dict[str, str] = {
+    "dataset": "data.",
+    "representation": "representation.",
+    "codec": "codec.",
+    "denoiser": "denoiser.",
+}
+"""Kind -> what its options begin with in a config and on the command line."""
+
 Claim = tuple[PluginState, Spec | Modality]
+
+
+class MissingPackageError(UserError):
+    """A component is there, and a package that it imports is not."""
 
 
 class Registry:
@@ -42,10 +56,11 @@ class Registry:
     def __init__(self) -> None:
         self._manager = pluggy.PluginManager("unnoise")
         self._manager.add_hookspecs(HookSpecs)
-        core = PluginState("core", "unnoise", __version__, builtin.__name__, API_VERSION)
+        core = PluginState("core", "unnoise", __version__, builtin.__name__)
         register(builtin, core, self._manager)
         self.core = core
-        self.plugins = [load_plugin(*entry, self._manager) for entry in entries(GROUP)]
+        self.plugins = load_plugins(self._manager)
+        self._reported: set[tuple[str, str]] = set()  # plugin and hook
         self._claims: dict[tuple[Kind, str, str], list[Claim]] = defaultdict(list)
         for state in [core, *self.plugins]:
             for kind, spec in state.specs:
@@ -53,21 +68,49 @@ class Registry:
 
     @property
     def hook(self) -> pluggy.HookRelay:
-        """Callers of the run hooks, e.g. ``registry.hook.unnoise_run_start(run=run)``."""
+        """Callers of the hooks, as pluggy makes them; :meth:`notify` calls run hooks."""
         return self._manager.hook
 
     def findings(self) -> Iterator[Finding]:
         """What the plugins' ``unnoise_doctor`` hooks say; one that raises is a finding itself."""
         for impl in self._manager.hook.unnoise_doctor.get_hookimpls():
+            state = self._state(impl.plugin_name)
+            where, fix = f"plugin {state.name!r} ({state}): unnoise_doctor", f"pip install -U {state.dist}"
             try:
-                findings: Iterable[Finding] = impl.function()  # type: ignore[assignment]
-                yield from findings
-            except Exception as error:
-                yield Finding(False, f"{impl.plugin_name}: unnoise_doctor raised {type(error).__name__}: {error}")
+                found = list(impl.function())  # type: ignore[call-overload]
+            except (Exception, SystemExit) as error:
+                yield Finding(False, f"{where} raised {type(error).__name__}: {error}", fix)
+                continue
+            for finding in found:
+                if isinstance(finding, Finding):
+                    yield finding
+                else:
+                    yield Finding(False, f"{where} returned {type(finding).__name__}, not Finding", fix)
 
-    def conflicts(self) -> list[str]:
-        """One message per name that several plugins claim."""
-        return [self._conflict(key, claims).message for key, claims in self._claims.items() if len(claims) > 1]
+    def notify(self, hook: str, **facts: Any) -> None:
+        """Call a run hook of every plugin, e.g. ``registry.notify("unnoise_run_start", run=run)``.
+
+        One that raises ends nothing: it is named on stderr, the first time.
+        """
+        for impl in getattr(self._manager.hook, hook).get_hookimpls():
+            try:
+                impl.function(*(facts[name] for name in impl.argnames))
+            except Exception as error:
+                state = self._state(impl.plugin_name)
+                if (state.id, hook) not in self._reported:
+                    self._reported.add((state.id, hook))
+                    print(
+                        f"unnoise: plugin {state.name!r} ({state}): {hook} raised {type(error).__name__}: {error}; "
+                        f"the run goes on\n         fix: pip install -U {state.dist}",
+                        file=sys.stderr,
+                    )
+
+    def _state(self, plugin_id: str) -> PluginState:
+        return next(state for state in [self.core, *self.plugins] if state.id == plugin_id)
+
+    def conflicts(self) -> list[UserError]:
+        """One error per name that is claimed more than once."""
+        return [self._conflict(key, claims) for key, claims in self._claims.items() if len(claims) > 1]
 
     def specs(self, kind: Kind, modality: str | None = None) -> list[Claim]:
         """What is registered of a kind, sorted by name; with ``modality``, only what it can use."""
@@ -119,20 +162,15 @@ class Registry:
         """Import the registered class or function.
 
         Raises:
-            UserError: if the name is unknown or claimed twice, or if its import fails for want of a package.
+            UserError: if the name is unknown or claimed twice, or cannot be imported; see :func:`import_component`.
         """
         state, spec = self.find(kind, name, modality)
-        if isinstance(spec, Modality):
-            return spec
-        try:
-            return load_ref(spec.ref)
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith(spec.ref.partition(".")[0]):
-                raise  # the plugin's own module: a bug, not a missing package
-            raise UserError(
-                f"{kind} {name!r} ({state}) needs the package {error.name!r}, which is not installed",
-                f"pip install {error.name}",
-            ) from error
+        return spec if isinstance(spec, Modality) else import_component(state, kind, spec)
+
+    def reader(self, modality: str) -> Callable[..., Any] | None:
+        """The function of a modality that reads items from files; None where it has none. Raises as :meth:`load`."""
+        state, spec = self.find("modality", modality)
+        return import_component(state, "modality", spec) if isinstance(spec, Modality) and spec.reader else None
 
     def check(self, kind: Kind, node: Mapping[str, Any], modality: str | None = None) -> None:
         """Check what a config says of a component without building it: its name, its options and their plain types.
@@ -158,7 +196,7 @@ class Registry:
         name, options = self._split(kind, node, modality)
         component, where = self.load(kind, name, modality), f"{kind} {name!r}"
         check_options(where, component, options, given)
-        check_complete(where, component, [*options, *given])
+        check_complete(where, component, [*options, *given], CONFIG_KEYS.get(kind, ""))
         return component(**given, **options)
 
     def _split(self, kind: Kind, node: Mapping[str, Any], modality: str | None) -> tuple[str, dict[str, Any]]:
@@ -177,31 +215,45 @@ class Registry:
         message = f"no {kind} named {name!r}{scope}."
         close = nearest(name, [spec.name for _, spec in claims])
         broken = [state for state in self.plugins if not state.ok and name in (state.name, state.dist)]
+        if broken:
+            return UserError(f"{message} Plugin {skipped(broken[0])}", fix_line(broken[0]))
         if close is not None:
             message += f" Did you mean {close!r}?"
-        elif broken:
-            return UserError(f"{message} Plugin {skipped(broken[0])}", fix_line(broken[0]))
         elif kind == "modality" and name in FIRST_PARTY:
             return UserError(f"{message} It is not installed", f"pip install {FIRST_PARTY[name]}")
         available = ", ".join(f"{spec.name} ({state})" if kind == "modality" else spec.name for state, spec in claims)
-        return UserError(message, f"available: {available or 'none'}")
+        nothing = "none; install a plugin, e.g. pip install unnoise-image" if kind == "modality" else "none"
+        return UserError(message, f"available: {available or nothing}")
 
-    @staticmethod
-    def _conflict(key: tuple[Kind, str, str], claims: list[Claim]) -> UserError:
-        kind, name, _ = key
-        owners = " and ".join(str(state) for state, _ in claims)
-        keep = next((state.dist for state, _ in claims if state.dist != "unnoise"), "unnoise")
-        return UserError(f"{kind} {name!r} is claimed by {owners}; keep one", f"{ENV}={keep} unnoise ...")
+    def _conflict(self, key: tuple[Kind, str, str], claims: list[Claim]) -> UserError:
+        states = [state for state, _ in claims]
+        return conflict(f"{key[0]} {key[1]!r} is claimed by", states, self.plugins)
 
 
-def skipped(state: PluginState) -> str:
-    """``"'broken' (unnoise-broken 0.3.0) was skipped: ..."``."""
-    return f"{state.name!r} ({state}) was skipped: {state.error}"
+def import_component(state: PluginState, kind: Kind, spec: Spec | Modality) -> Any:
+    """Import what a spec refers to; of a modality, its reader.
 
-
-def fix_line(state: PluginState) -> str:
-    """What to do about a skipped plugin."""
-    return f"{state.fix}   |   details: unnoise plugins --verbose"
+    Raises:
+        MissingPackageError: if it needs a package that is not installed.
+        UserError: if its module, or what is named in it, does not exist or cannot be imported.
+    """
+    what = f"{'reader of ' if kind == 'modality' else ''}{kind} {spec.name!r} ({state})"
+    ref = spec.reader if isinstance(spec, Modality) else spec.ref
+    module = ref.partition(":")[0]
+    try:
+        found = load_ref(ref)
+    except (Exception, SystemExit) as error:
+        package = error.name if isinstance(error, ModuleNotFoundError) else None
+        if package and package.split(".")[0] != module.split(".")[0]:
+            message = f"{what} needs the package {package!r}, which is not installed"
+            raise MissingPackageError(message, f"pip install {package}") from error
+        raise UserError(
+            f"{what} cannot be imported: {type(error).__name__}: {error}",
+            f"pip install -U {state.dist}   |   details: python -c 'import {module}'",
+        ) from error
+    if not callable(found):
+        raise UserError(f"{what}: {ref} is no class or function", f"pip install -U {state.dist}")
+    return found
 
 
 def get_registry() -> Registry:
@@ -212,25 +264,3 @@ def get_registry() -> Registry:
 @lru_cache(maxsize=8)
 def _registry(*key: object) -> Registry:
     return Registry()
-
-
-def warn_skipped(registry: Registry, strict: bool = False) -> None:
-    """Name every unhealthy plugin on stderr.
-
-    Raises:
-        UserError: the same text, if ``strict``.
-    """
-    present = {name for state in registry.plugins for name in (state.name, state.dist)}
-    chosen = [name.strip() for name in os.environ.get(ENV, "").split(",")]
-    lines = [
-        f"unnoise: {ENV} names {name!r}, which is not installed" for name in chosen if name and name not in present
-    ]
-    for state in registry.plugins:
-        if not state.ok:
-            lines += [f"unnoise: plugin {skipped(state)}", f"         fix: {fix_line(state)}"]
-        lines += [f"unnoise: plugin {state.name!r} ({state}): {text}" for text in state.warnings]
-    if not lines:
-        return
-    if strict:
-        raise UserError("\n".join(lines).removeprefix("unnoise: "), "")
-    print("\n".join(lines), file=sys.stderr)

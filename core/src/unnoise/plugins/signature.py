@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from unnoise.errors import UserError, did_you_mean
+
+_LISTS = (list, tuple, Sequence)
 
 
 def parameters(component: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -48,8 +50,8 @@ def check_options(where: str, component: Callable[..., Any], options: Mapping[st
             raise UserError(f"{where}: {name}={value!r} does not fit", f"{name} takes {_describe(hints[name])}")
 
 
-def check_complete(where: str, component: Callable[..., Any], names: Iterable[str]) -> None:
-    """Check that every parameter without a default is among ``names``.
+def check_complete(where: str, component: Callable[..., Any], names: Iterable[str], prefix: str = "") -> None:
+    """Check that every parameter without a default is among ``names``; ``prefix`` is what its key begins with.
 
     Raises:
         UserError: naming what is missing.
@@ -58,7 +60,7 @@ def check_complete(where: str, component: Callable[..., Any], names: Iterable[st
     plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     for name, parameter in parameters(component).items():
         if parameter.kind in plain and parameter.default is inspect.Parameter.empty and name not in have:
-            raise UserError(f"{where} needs a value for {name!r}", f"give it: {name}=...")
+            raise UserError(f"{where} needs a value for {name!r}", f"give it: {prefix}{name}=...")
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -73,6 +75,10 @@ def fits(value: Any, hint: Any) -> bool:
         return any(fits(value, option) for option in get_args(hint))
     if origin is Literal:
         return value in get_args(hint)
+    if origin in _LISTS:
+        return isinstance(value, (list, tuple)) and _entries_fit(value, get_args(hint))
+    if origin in (dict, Mapping):
+        return isinstance(value, Mapping)
     if hint is type(None):
         return value is None
     if hint is bool:
@@ -84,6 +90,13 @@ def fits(value: Any, hint: Any) -> bool:
     if hint is str:
         return isinstance(value, str)
     return True
+
+
+def _entries_fit(values: Sequence[Any], hints: tuple[Any, ...]) -> bool:
+    """Whether the entries of a list fit ``X``, ``X, ...`` or, one by one, ``X, Y``."""
+    if len(hints) == 1 or hints[1:] == (Ellipsis,):
+        return all(fits(value, hints[0]) for value in values)
+    return len(values) == len(hints) and all(fits(value, hint) for value, hint in zip(values, hints, strict=True))
 
 
 def _hints(component: Callable[..., Any]) -> dict[str, Any]:
@@ -99,4 +112,6 @@ def _describe(hint: Any) -> str:
         return " or ".join(map(repr, get_args(hint)))
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(_describe(option) for option in get_args(hint))
+    if get_origin(hint) in _LISTS:
+        return "a list of " + ", ".join("..." if arg is Ellipsis else _describe(arg) for arg in get_args(hint))
     return "null" if hint is type(None) else getattr(hint, "__name__", str(hint))

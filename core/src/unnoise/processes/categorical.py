@@ -92,8 +92,8 @@ class Categorical(Process):
         return self._resample(part, x_s, keep, noise.uniform(part, x_s.shape[1:], draw, "renoise"))
 
     def bridge(self, part: Part, x_t: Tensor, x0: Tensor, t: Times, s: Times, noise: Noise, draw: int = 0) -> Tensor:
-        """As :meth:`Process.bridge`. Classes are drawn for each element by itself; which masked elements of the absorbing
-        kernel are revealed is drawn for all of an item together, see :meth:`_revealed`.
+        """As :meth:`Process.bridge`. Classes are drawn for each element by itself; which masked elements the absorbing
+        kernel reveals is drawn for all of an item together, see :meth:`_revealed`.
         """
         u = noise.uniform(part, x_t.shape[1:], draw, "bridge")
         probabilities = self.bridge_probabilities(part, x_t, x0, t, s)
@@ -194,7 +194,8 @@ class Categorical(Process):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Categorical:
         marginal = config.get("marginal")
-        return cls(from_config(config["schedule"]), config["kernel"], None if marginal is None else tuple(marginal))
+        kernel = config.get("kernel", cls.kernel)
+        return cls(from_config(config["schedule"]), kernel, None if marginal is None else tuple(marginal))
 
 
 def draw_classes(probabilities: Tensor, u: Tensor) -> Tensor:

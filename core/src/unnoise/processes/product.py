@@ -13,6 +13,7 @@ from unnoise.errors import UserError
 from unnoise.layout import Layout, Part
 from unnoise.noise import Noise
 from unnoise.plugins import get_registry
+from unnoise.plugins.signature import check_complete, check_options
 from unnoise.processes.base import Process
 from unnoise.schedules import Array, Schedule, Times
 from unnoise.state import State
@@ -26,7 +27,7 @@ class Power:
     name: ClassVar[str] = "power"
 
     def __post_init__(self) -> None:
-        if not self.exponent > 0:
+        if not 0 < self.exponent < np.inf:
             raise UserError(f"a power warp cannot have exponent {self.exponent}", "give a number above 0")
 
     def __call__(self, u: Times) -> Array:
@@ -161,15 +162,20 @@ class Product:
         """The inverse of :meth:`config`.
 
         Raises:
-            UserError: for the unknown name of a process, a schedule, a kernel or a warp.
+            UserError: for the unknown name or option of a process, a schedule, a kernel or a warp.
         """
-        parts = config["parts"].items()
-        processes = {part: get_registry().load("process", entry["name"]).from_config(entry) for part, entry in parts}
-        warps = {}
+        processes, warps = {}, {}
+        for part, entry in config["parts"].items():
+            made, where = get_registry().load("process", entry["name"]), f"process of part {part!r}"
+            options = {key: value for key, value in entry.items() if key != "name"}
+            check_options(where, made, options, ())
+            check_complete(where, made, options)
+            processes[part] = made.from_config(entry)
         for part, entry in config.get("warps", {}).items():
             arguments = {key: value for key, value in entry.items() if key != "name"}
             if entry.get("name") not in WARPS:
                 raise UserError(f"there is no warp {entry.get('name')!r}", f"choose one of: {', '.join(sorted(WARPS))}")
+            check_options(f"warp of part {part!r}", WARPS[entry["name"]], arguments, ())
             warps[part] = WARPS[entry["name"]](**arguments)
         return cls(layout, processes, warps)
 
