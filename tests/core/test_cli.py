@@ -67,7 +67,7 @@ def test_an_unknown_verb(cli):
         ("train modality=toy data.radius=x", "unnoise: dataset 'ring': radius='x' does not fit"),
         ("train modality=toy sample.sampler=huen", "unnoise: no sampler named 'huen'. Did you mean 'heun'?"),
         ("sample", "unnoise: which model? no run is given"),
-        ("sample run=nowhere", "unnoise: nowhere is not a run folder: it holds no manifest.json"),
+        ("sample run=nowhere", "unnoise: nowhere is not a run folder: it does not exist"),
         ("eval", "unnoise: eval judges either a run or a file of items"),
         ("eval items=x.txt", "unnoise: items of which modality?"),
         ("eval modality=toy items=x.txt", "unnoise: items=x.txt does not exist"),
@@ -106,6 +106,34 @@ def test_samples_are_files_a_picture_and_a_record_and_repeat_to_the_byte(cli, tr
     assert (record["n"], record["seed"], record["steps"], record["nfe"]) == (3, 5, 4, 8)
     cli(line + "c batch=2")
     np.testing.assert_allclose(np.loadtxt("a/points.txt"), np.loadtxt("c/points.txt"), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("condition.class=uppr", "class 'uppr' does not exist. Did you mean 'upper'?"),
+        ("condition=7", "class '7' does not exist."),
+        ("condition=-1", "class '-1' does not exist."),
+        ("condition=[upper,3]", "class '3' does not exist."),
+        ("negative=2 guidance.scale=2", "class '2' does not exist."),
+    ],
+)
+def test_a_class_that_does_not_exist(cli, trained, words, expected):
+    code, _, err = cli(f"sample run={trained} n=1 steps=1 {words}")
+    assert code == 2
+    assert err.splitlines() == [f"unnoise: {expected}", "         There is: lower, upper; or an index from 0 to 1."]
+
+
+def test_a_condition_of_an_unconditional_model(cli):
+    assert cli("train experiment=toy/small run=r train.steps=1 conditions.use=[] train.device=cpu")[0] == 0
+    for words, lines in {
+        "condition=upper": ["condition 'upper' tells the model nothing", "Leave it out: it is unconditional."],
+        "condition.class=upper": ["the model has no condition 'class'.", "This model is unconditional."],
+        "guidance.scale=2": ["guidance.scale=2 has nothing to guide by", "Leave it out: the model is unconditional."],
+    }.items():
+        code, _, err = cli(f"sample run=r n=1 steps=1 {words}")
+        assert code == 2
+        assert [line.removeprefix("unnoise:").strip() for line in err.splitlines()] == lines
 
 
 def test_wrong_conditions_are_refused(cli, trained):
@@ -162,15 +190,47 @@ def test_a_run_is_not_resumed_as_another_model_and_stays_as_it_is(cli):
     assert [Path("r", name).read_bytes() for name in ("config.yaml", "manifest.json")] == before
 
 
-def test_a_crash_while_training_keeps_its_traceback(cli, make_plugin, toy, monkeypatch):
+def test_a_crash_while_training_keeps_its_traceback(cli, monkeypatch):
+    from unnoise.training.trainer import Trainer
+
+    def crash(trainer):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Trainer, "run", crash)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli("train experiment=toy/small train.steps=1 train.device=cpu")
+
+
+HOOKS = {
+    "unnoise_run_start": "run",
+    "unnoise_train_step": "run, step, metrics",
+    "unnoise_checkpoint_saved": "run, path",
+    "unnoise_run_end": "run, error",
+}
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_run_hook_that_raises_is_named_once_and_ends_nothing(cli, make_plugin, monkeypatch, hook):
     make_plugin(
         "crash",
         "from unnoise import hookimpl\nUNNOISE_API = (1, 0)\n"
-        "@hookimpl\ndef unnoise_run_start(run):\n    raise RuntimeError('a bug in a plugin')",
+        f"@hookimpl\ndef {hook}({HOOKS[hook]}):\n    raise RuntimeError('a bug in a plugin')",
+        version="0.3.0",
     )
     monkeypatch.setenv("UNNOISE_PLUGINS", "unnoise-toy,unnoise-crash")
-    with pytest.raises(RuntimeError, match="a bug in a plugin"):
-        cli("train experiment=toy/small train.steps=1 train.device=cpu")
+    code, _, err = cli(
+        "train experiment=toy/small train.steps=4 train.log_every=1 train.checkpoint_every=2 train.device=cpu run=r"
+    )
+    said = [line for line in err.splitlines() if "crash" in line]
+    assert (code, said) == (
+        0,
+        [
+            f"unnoise: plugin 'crash' (unnoise-crash 0.3.0): {hook} raised RuntimeError: a bug in a plugin; "
+            "the run goes on",
+            "         fix: pip install -U unnoise-crash",
+        ],
+    )
+    assert len(Path("r/metrics.jsonl").read_text().splitlines()) == 4 and Path("r/checkpoints/step_00000004").exists()
 
 
 def test_interruption_is_exit_code_130(cli, make_plugin, monkeypatch):
@@ -180,8 +240,17 @@ def test_interruption_is_exit_code_130(cli, make_plugin, monkeypatch):
         "@hookimpl\ndef unnoise_run_start(run):\n    raise KeyboardInterrupt",
     )
     monkeypatch.setenv("UNNOISE_PLUGINS", "unnoise-toy,unnoise-stop")
-    code, _, err = cli("train experiment=toy/small train.steps=1 train.device=cpu")
-    assert (code, err.splitlines()[-1]) == (130, "unnoise: interrupted")
+    code, _, err = cli("train experiment=toy/small train.steps=1 train.device=cpu run=r")
+    assert (code, err.splitlines()[-2:]) == (
+        130,
+        ["unnoise: interrupted", "         go on with: unnoise train run=r resume=true"],
+    )
+
+
+def test_a_mistake_leaves_no_run_folder_behind(cli):
+    for mistake in ("data.radius=x", "train.optimizer=adam", "process.y.name=gaussian", "conditions.use=[clas]"):
+        assert cli(f"train experiment=toy/small run=r train.device=cpu {mistake}")[0] == 2
+        assert not Path("r").exists(), mistake
 
 
 def test_plugins_reports_health(cli, make_plugin, monkeypatch):
@@ -241,7 +310,9 @@ def test_doctor(cli, make_plugin, monkeypatch):
         file.write('Provides-Extra: big\nRequires-Dist: no-such-package>=1 ; extra == "big"\n')
     code, out, _ = cli("doctor")
     assert code == 0
-    expected = "--  unnoise-opt: optional no-such-package is not installed   ->  pip install 'unnoise-opt[big]'"
+    expected = (
+        "--  unnoise-opt has a use for no-such-package, which is not installed   ->  pip install 'unnoise-opt[big]'"
+    )
     assert expected in out.splitlines()
 
 
@@ -255,12 +326,25 @@ def test_doctor(cli, make_plugin, monkeypatch):
         ("unnoise train mod", {"modality="}),
         ("unnoise train modality=", {"modality=toy"}),
         ("unnoise train modality=toy denoiser=toy/w", {"denoiser=toy/wide"}),
+        ("unnoise train modality=toy denoiser=", {"denoiser=wide", "denoiser=mlp"}),
+        ("unnoise train experiment=toy/small denoiser=w", {"denoiser=wide"}),
+        ("unnoise train experiment=", {"experiment=toy/small"}),
+        ("unnoise train den", {"denoiser="}),
+        ("unnoise train modality=toy denoiser.", {"denoiser.width="}),
+        ("unnoise train -", {"-m", "--cfg", "--strict-plugins"}),
+        ("unnoise plugins --", {"--json", "--verbose"}),
+        ("unnoise eval modality=toy data=", {"data=ring"}),
+        ("unnoise sample sampler=", {"sampler=heun", "sampler=ddim"}),
+        ("unnoise sample run=some", {"run=some_run/"}),
+        ("unnoise eval items=some_run/p", {"items=some_run/points.txt"}),
         ("unnoise train modality=toy train.clip", {"train.clip="}),
         ("unnoise sample gui", {"guidance."}),
     ],
 )
 def test_completion(cli, monkeypatch, line, some):
     monkeypatch.setenv("COMP_LINE", line)
+    Path("some_run").mkdir()
+    Path("some_run/points.txt").touch()
     assert some <= set(cli("completion query")[1].split())
 
 

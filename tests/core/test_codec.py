@@ -168,6 +168,25 @@ def test_a_chain_stopped_in_its_first_stage_goes_on_there(registry, tmp_path, mo
     assert set(a) == set(b) and all(torch.equal(a[name], b[name]) for name in a)
 
 
+def test_a_damaged_codec_is_neither_loaded_nor_trained_on(registry, tmp_path):
+    codec = train({**CONFIG, "stage": "codec"}, tmp_path / "codec", registry)
+    edited = json.loads(codec.manifest_path.read_text())
+    for change, words in [
+        ({"settings": {"inputs": 10**9}}, "of another model .they differ in representation., does not fit the model"),
+        ({"settings": {}}, "its model cannot be built: KeyError: 'inputs'"),
+        ({"versions": {"unnoise": "9.0"}}, "was made with unnoise 9.0, which is newer than"),
+    ]:
+        codec.manifest_path.write_text(json.dumps({**edited, **change}))
+        for use in (
+            lambda: load_codec(codec.folder, registry),
+            lambda: train({**CONFIG, "codec": {"run": str(codec.folder)}}, tmp_path / "run", registry),
+            lambda: train({**CONFIG, "stage": "codec", "resume": True}, codec.folder, registry),
+        ):
+            with pytest.raises(UserError, match=words):
+                use()
+    assert not (tmp_path / "run" / "manifest.json").exists()
+
+
 def test_what_does_not_fit_together_is_named(registry, tmp_path):
     with pytest.raises(UserError, match="'latent' needs a codec"):
         train({**CONFIG, "codec": {}}, tmp_path / "a", registry)

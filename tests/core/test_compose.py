@@ -106,10 +106,15 @@ def test_configs_of_a_broken_plugin_are_left_out(toy, make_plugin, monkeypatch):
     assert options("modality") == ["toy"]
 
 
-def test_two_plugins_with_the_same_config_are_told(toy, make_plugin, monkeypatch):
-    make_plugin("twin", "UNNOISE_API = (1, 0)", configs={"modality/toy.yaml": "# @package _global_\n"})
+def test_a_config_that_two_plugins_ship_stops_only_those_who_choose_it(toy, make_plugin, monkeypatch):
+    files = {"modality/toy.yaml": "# @package _global_\n", "denoiser/toy/mine.yaml": "name: wide\n"}
+    make_plugin("twin", "UNNOISE_API = (1, 0)", configs=files)
     monkeypatch.setenv("UNNOISE_PLUGINS", "unnoise-twin,unnoise-toy")
-    assert duplicates() == {"modality/toy": ["unnoise-toy", "unnoise-twin"]}
+    expected = "config 'modality/toy' is shipped by unnoise-toy 0.1.0 and unnoise-twin 0.1.0; keep one"
+    assert [error.message for error in duplicates()] == [expected]
+    fix = "UNNOISE_PLUGINS=unnoise-toy unnoise ..."
+    assert message(compose, "train", ["modality=toy"]) == f"{expected}\n{fix}"
+    assert "toy/mine" in options("denoiser")
 
 
 def test_a_codec_run_may_stand_for_the_codec(toy, tmp_path):
@@ -218,6 +223,8 @@ def test_a_run_is_resumed_with_its_own_config(toy, tmp_path):
 def test_an_unrelated_hydra_program_sees_nothing_of_us(tmp_path):
     app = tmp_path / "app.py"
     app.write_text("import hydra\n@hydra.main(version_base='1.3', config_path=None)\ndef main(cfg): pass\nmain()\n")
-    done = subprocess.run([sys.executable, app, "--info", "searchpath"], capture_output=True, text=True, cwd=tmp_path)
-    assert "pkg://hydra.conf" in done.stdout
-    assert "unnoise" not in done.stdout
+    for what, expected in (("searchpath", "pkg://hydra.conf"), ("plugins", "ConfigSource"), ("all", "Config")):
+        command = [sys.executable, app, "--info", what]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert expected in done.stdout
+        assert "unnoise" not in done.stdout.lower().replace(str(tmp_path).lower(), "")

@@ -96,7 +96,7 @@ def test_the_embedding_of_one_item_ignores_the_others_and_the_unit():
 
 def test_describe_and_parse_are_inverse():
     conditions = both()
-    for name, raw in {"colour": torch.tensor([1, -1, 2]), "gap": torch.tensor([0.5, math.nan, 2.0])}.items():
+    for name, raw in {"colour": torch.tensor([1, -1, 2]), "gap": torch.tensor([1.5, math.nan, 2.0])}.items():
         again = conditions[name].parse(conditions[name].describe(raw), 3)
         assert torch.equal(torch.nan_to_num(again.double(), 99), torch.nan_to_num(raw.double(), 99))
 

@@ -60,7 +60,7 @@ def encoded(chunk=7):
 def test_items_that_do_not_fit_are_left_out_and_counted():
     chosen = Selection.of(Words(), Letters(), chunk=11)
     assert chosen.index == [i for i in range(50) if i % 7 != 3] and chosen.notes() == [
-        "left out 7 of 50 items: has digits"
+        "left out 7 of 50 items: has digits: ecde1, caa1, bc1, ..."
     ]
 
     class NoneFits(Letters):

@@ -17,6 +17,7 @@ def test_orthogonalise_keeps_the_singular_vectors_and_levels_the_values(shape):
     assert values.min() > 0.6 and values.max() < 1.3
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has it since 2.9")
 def test_steps_agree_with_torch_up_to_bfloat16():
     torch.manual_seed(0)
     ours, theirs = (torch.nn.Parameter(torch.linspace(-1, 1, 48).reshape(6, 8)) for _ in range(2))

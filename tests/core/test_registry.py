@@ -7,9 +7,10 @@ import pytest
 
 from unnoise.errors import UserError
 from unnoise.plugins import Registry, get_registry
-from unnoise.plugins.registry import warn_skipped
+from unnoise.plugins.report import warn_skipped
 
 HEALTHY = """
+from collections.abc import Mapping, Sequence
 from unnoise import Modality, Spec, hookimpl
 UNNOISE_API = (1, 0)
 
@@ -22,7 +23,10 @@ def unnoise_denoisers():
     return [Spec("net", "unnoise_good.plugin:Net", "", "good"), Spec("gone", "unnoise_good.gone:Net", "", "good")]
 
 class Net:
-    def __init__(self, layout, context_dim: int, width: int = 8, act: str | None = None, *, rate: float = 0.1):
+    def __init__(
+        self, layout, context_dim: int, width: int = 8, act: str | None = None, *, rate: float = 0.1,
+        wide: Sequence[int] = (1,), pair: tuple[int, str] | None = None, table: Mapping[str, int] | None = None,
+    ):
         self.args = (layout, context_dim, width, act, rate)
 """
 
@@ -57,7 +61,7 @@ def good(make_plugin):
         (
             "from unnoise import hookimpl\nUNNOISE_API = (1, 0)\n@hookimpl\ndef unnoise_metrics():\n    return ['x']",
             "unnoise_metrics returned str, not Spec",
-            "return unnoise.Spec(...) objects from unnoise_metrics",
+            "return a list of unnoise.Spec(...) from unnoise_metrics",
         ),
         (
             "from unnoise import hookimpl\nUNNOISE_API = (1, 0)\n@hookimpl\ndef unnoise_metrics():\n    return 1 / 0",
@@ -93,7 +97,7 @@ def test_an_unmarked_hook_is_warned_of(good, capsys):
     warn_skipped(get_registry())
     assert capsys.readouterr().err == (
         "unnoise: plugin 'half' (unnoise-half 0.1.0): "
-        "unnoise_metrics is not marked with @hookimpl, so it is never called\n"
+        "unnoise_metrics is never called: put @unnoise.hookimpl above it in unnoise_half.plugin\n"
     )
 
 
@@ -117,7 +121,10 @@ def test_the_environment_chooses_plugins_at_call_time(good, monkeypatch, capsys)
     assert names() == []
     monkeypatch.setenv("UNNOISE_PLUGINS", "good,goood")
     warn_skipped(get_registry())
-    assert capsys.readouterr().err == "unnoise: UNNOISE_PLUGINS names 'goood', which is not installed\n"
+    assert capsys.readouterr().err == (
+        "unnoise: UNNOISE_PLUGINS names 'goood', which is not installed\n"
+        "         fix: pip install goood, or leave it out of UNNOISE_PLUGINS\n"
+    )
 
 
 def test_two_distributions_may_call_their_entry_points_alike(make_plugin):
@@ -142,7 +149,7 @@ def test_a_name_claimed_twice_stops_only_those_who_ask_for_it(good):
     registry = get_registry()
     expected = "modality 'good' is claimed by unnoise-good 0.1.0 and unnoise-twin 0.2.0; keep one"
     assert message(registry.modality, "good") == f"{expected}\nUNNOISE_PLUGINS=unnoise-good unnoise ..."
-    assert registry.conflicts() == [expected]
+    assert [error.message for error in registry.conflicts()] == [expected]
     assert registry.modality("twin").name == "twin"
 
 
@@ -184,9 +191,12 @@ def test_a_component_whose_module_lacks_a_package_names_the_package(make_plugin)
     )
 
 
-def test_a_wrong_reference_is_a_bug_and_stays_one(good):
-    with pytest.raises(ModuleNotFoundError, match=r"unnoise_good\.gone"):
-        get_registry().load("denoiser", "gone", "good")
+def test_a_wrong_reference_names_the_plugin_and_how_to_see_more(good):
+    assert message(get_registry().load, "denoiser", "gone", "good") == (
+        "denoiser 'gone' (unnoise-good 0.1.0) cannot be imported: "
+        "ModuleNotFoundError: No module named 'unnoise_good.gone'\n"
+        "pip install -U unnoise-good   |   details: python -c 'import unnoise_good.gone'"
+    )
 
 
 def test_build_passes_options_and_what_the_engine_gives(good):
@@ -197,11 +207,19 @@ def test_build_passes_options_and_what_the_engine_gives(good):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"widht": 3}, "denoiser 'net' has no option 'widht'. Did you mean 'width'?\nits options: width, act, rate"),
+        (
+            {"widht": 3},
+            "denoiser 'net' has no option 'widht'. Did you mean 'width'?\n"
+            "its options: width, act, rate, wide, pair, table",
+        ),
         ({"width": "abc"}, "denoiser 'net': width='abc' does not fit\nwidth takes int"),
         ({"width": True}, "denoiser 'net': width=True does not fit\nwidth takes int"),
         ({"rate": "x"}, "denoiser 'net': rate='x' does not fit\nrate takes float"),
         ({"act": 3}, "denoiser 'net': act=3 does not fit\nact takes str or null"),
+        ({"wide": 3}, "denoiser 'net': wide=3 does not fit\nwide takes a list of int"),
+        ({"wide": [3, "x"]}, "denoiser 'net': wide=[3, 'x'] does not fit\nwide takes a list of int"),
+        ({"pair": [3]}, "denoiser 'net': pair=[3] does not fit\npair takes a list of int, str or null"),
+        ({"table": 3}, "denoiser 'net': table=3 does not fit\ntable takes Mapping or null"),
         ({"layout": 3}, "denoiser 'net': option 'layout' is set by the engine\nremove 'layout' from the config"),
     ],
 )
@@ -212,10 +230,15 @@ def test_the_signature_is_the_schema(good, options, expected):
     assert built == expected
 
 
+def test_lists_and_mappings_that_fit(good):
+    node = {"name": "net", "wide": [1, 2], "pair": (3, "x"), "table": {"a": 1}}
+    get_registry().check("denoiser", node, "good")
+
+
 def test_a_missing_argument_and_a_missing_name_are_named(good):
     registry = get_registry()
     assert message(registry.build, "denoiser", {"name": "net"}, "good", layout=0) == (
-        "denoiser 'net' needs a value for 'context_dim'\ngive it: context_dim=..."
+        "denoiser 'net' needs a value for 'context_dim'\ngive it: denoiser.context_dim=..."
     )
     assert message(registry.build, "denoiser", {}, "good") == "the config names no denoiser\nchoose one: gone, net"
 
@@ -239,7 +262,7 @@ def test_a_doctor_hook_that_raises_is_a_finding(good):
     )
     findings = list(get_registry().findings())
     assert [(f.ok, f.text) for f in findings] == [
-        (False, "unnoise-sick:sick: unnoise_doctor raised ZeroDivisionError: division by zero")
+        (False, "plugin 'sick' (unnoise-sick 0.1.0): unnoise_doctor raised ZeroDivisionError: division by zero")
     ]
 
 
@@ -274,3 +297,27 @@ def test_core_registers_what_core_has(monkeypatch):
     for kind, spec in registry.core.specs:
         assert callable(registry.load(kind, spec.name)), (kind, spec.name)
         assert spec.summary
+
+
+def test_what_the_environment_names_is_compared_as_pip_does(good, monkeypatch):
+    for text, expected in (("Unnoise_Good", ["good"]), (" unnoise.good , x", ["good"]), ("GOOD", ["good"]), ("", [])):
+        monkeypatch.setenv("UNNOISE_PLUGINS", text)
+        assert [state.name for state in get_registry().plugins] == expected
+
+
+def test_a_distribution_without_metadata_and_one_with_a_broken_list_of_entry_points(good, monkeypatch):
+    for name, damaged in (("half", "METADATA"), ("torn", "entry_points.txt")):
+        site = good(name, "UNNOISE_API = (1, 0)", dist=f"unnoise-{name}")
+        file = next(site.glob(f"*.dist-info/{damaged}"))
+        file.write_text("[unnoise]\nno equals sign\n") if damaged == "entry_points.txt" else file.unlink()
+    monkeypatch.setenv("UNNOISE_PLUGINS", "good,half,torn")
+    states = {state.name: state for state in Registry().plugins}
+    assert states["good"].ok
+    assert str(states["half"]) == "unnoise_half ?"
+    assert "torn" not in states
+
+
+def test_a_distribution_of_configs_alone_needs_no_module(good, monkeypatch):
+    good("looks", groups="[unnoise.configs]\nlooks = unnoise_looks.conf\n", configs={"experiment/looks/a.yaml": ""})
+    (state,) = (state for state in get_registry().plugins if state.name == "looks")
+    assert state.ok and state.configs == ["unnoise_looks.conf"]
