@@ -36,9 +36,8 @@ def best(function, repeats: int) -> float:
     return min(times)
 
 
-def measure(experiment: str, words: list[str], repeats: int, shares: bool) -> None:
-    """Print the rows of one experiment."""
-    folder = Path(tempfile.mkdtemp())
+def measure(experiment: str, words: list[str], folder: Path, repeats: int, shares: bool) -> None:
+    """Print the rows of one experiment, which works in an empty folder."""
     subject = Subject(experiment.split("/")[0], folder, [f"experiment={experiment}", *words])
     batch = subject.config.train.batch
     trainers = {p: subject.trainer(folder / p, steps=10**6, precision=p) for p in ("fp32", "bf16")}
@@ -81,7 +80,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     print(f"torch {torch.__version__}, {options.threads} threads, {torch.backends.cpu.get_cpu_capability()}")
     for experiment in options.experiments:
-        measure(experiment, options.set, options.repeats, options.shares)
+        with tempfile.TemporaryDirectory() as folder:
+            measure(experiment, options.set, Path(folder), options.repeats, options.shares)
     print(f"\npeak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
 

@@ -34,7 +34,7 @@ def test_tied_weights_can_be_saved(tmp_path):
     assert torch.equal(tensors["a"], tensors["b"])
 
 
-@pytest.mark.parametrize("broken", ["save_file", "sha256", "write_json", "_sync", "rename"])
+@pytest.mark.parametrize("broken", ["save_file", "sha256", "write_json", "sync", "rename"])
 def test_a_crash_at_any_moment_leaves_the_old_checkpoint_and_no_half_one(tmp_path, monkeypatch, broken):
     save_checkpoint(tmp_path, 1, TENSORS, {})
 
@@ -112,7 +112,7 @@ def test_weights_that_do_not_fit_are_named():
 def test_json_is_replaced_as_a_whole(tmp_path, monkeypatch):
     path = tmp_path / "x.json"
     write_json(path, {"a": 1})
-    monkeypatch.setattr(module, "_sync", lambda path: (_ for _ in ()).throw(OSError("power cut")))
+    monkeypatch.setattr(module, "sync", lambda path: (_ for _ in ()).throw(OSError("power cut")))
     with pytest.raises(UserError, match="cannot be written: power cut"):
         write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}

@@ -136,6 +136,13 @@ def test_a_condition_of_an_unconditional_model(cli):
         assert [line.removeprefix("unnoise:").strip() for line in err.splitlines()] == lines
 
 
+@pytest.mark.parametrize("verb", ["sample", "eval"])
+def test_results_that_cannot_be_written_are_a_users_error(cli, trained, verb):
+    Path("file").touch()
+    code, _, err = cli(f"{verb} run={trained} n=2 steps=1 out=file/made")
+    assert (code, err.splitlines()[-2]) == (2, "unnoise: file/made cannot be written: Not a directory")
+
+
 def test_wrong_conditions_are_refused(cli, trained):
     assert cli(f"sample run={trained} condition.class=uppr")[2].startswith("unnoise: class 'uppr' does not exist.")
     assert cli(f"sample run={trained} condition.clas=upper")[2].startswith(

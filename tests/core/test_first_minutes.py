@@ -41,6 +41,7 @@ def trained(cli):
         ("train resume=true", "resume which run?", "name its folder: run=runs/<name> resume=true"),
         ("sample", "which model? no run is given", "train one: unnoise train modality=..."),
         ("sample run=a n=0", "n is 0", "It must be at least 1 and at most 16,777,216."),
+        ("sample run=a seed=-1", "seed is -1", "It must be at least 0 and at most 9,223,372,036,854,775,807."),
         ("eval run=a batch=0", "batch is 0", "It must be at least 1 and at most 1,048,576."),
         ("train modality=toy data=own", "data.n has no value", "give it: data.n=..."),
     ],

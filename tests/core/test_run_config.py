@@ -16,6 +16,8 @@ CONFIG = {
 
 BEFORE_DATA = [
     ({"stage": "codek"}, "stage 'codek' does not exist"),
+    ({"seed": -3}, "seed is -3"),
+    ({"seed": 10**20}, "seed is 100000000000000000000"),
     ({"modality": "tyo"}, "no modality named 'tyo'"),
     ({"data": {"name": "rnig"}}, "no dataset named 'rnig'"),
     ({"denoiser": {"name": "mlp", "widht": 3}}, "has no option 'widht'. Did you mean 'width'?"),
@@ -71,3 +73,13 @@ def test_before_any_item_is_encoded(toy, tmp_path, monkeypatch, change, words):
 
     monkeypatch.setattr(Plane, "encode", lambda self, items: pytest.fail("items were encoded"))
     assert words in refusal(change, tmp_path / "run")
+
+
+def test_a_change_that_cannot_be_resumed_with_is_not_kept(toy, tmp_path):
+    run = train(CONFIG, tmp_path / "run")
+    before = run.config_path.read_bytes()
+    with pytest.raises(UserError):
+        train({**CONFIG, "resume": True, "data": {"name": "ring", "n": 0}}, run.folder)
+    assert run.config_path.read_bytes() == before
+    train({**CONFIG, "resume": True, "train": {**CONFIG["train"], "steps": 3}}, run.folder)
+    assert run.checkpoint().step == 3

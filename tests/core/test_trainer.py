@@ -217,6 +217,14 @@ def test_a_metric_that_is_not_measured_cannot_choose_checkpoints(tmp_path):
         run_plain(tmp_path, replace(PLAIN, keep_best="losss"))
 
 
+def test_such_a_metric_does_not_cost_a_resumed_run_its_best_checkpoint(tmp_path):
+    run_plain(tmp_path, replace(PLAIN, keep=1, keep_every=10))
+    trainer = Trainer(Regression(), replace(PLAIN, steps=30, keep=1, keep_best="losss"), 0, tmp_path)
+    with pytest.raises(UserError, match=r"keep_best: there is no metric 'losss'"):
+        trainer.resume(checkpoints(tmp_path / "checkpoints")[-1])
+    assert [c.step for c in checkpoints(tmp_path / "checkpoints")] == [10, 20]
+
+
 def test_a_damaged_line_of_metrics_is_named_and_an_unfinished_one_dropped(tmp_path):
     run_plain(tmp_path)
     path = tmp_path / "metrics.jsonl"

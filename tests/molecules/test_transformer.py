@@ -138,5 +138,5 @@ def test_pairs_spread_and_pick_are_inverse():
 def test_user_errors(state):
     with pytest.raises(UserError, match="does not divide"):
         GraphTransformer(state.layout, 0, width=32, heads=6)
-    with pytest.raises(UserError, match="atoms and bonds"):
+    with pytest.raises(UserError, match="bonds of 4 or 5 classes"):
         GraphTransformer(Layout.tensor(3), 0)

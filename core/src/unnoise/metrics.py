@@ -67,12 +67,16 @@ def kernel_distance(x: Tensor, y: Tensor, degree: int = 3) -> float:
     return float(within(x) + within(y) - 2 * kernel(x, y).mean())
 
 
-def nearest_distances(x: Tensor, reference: Tensor, chunk: int = 1024) -> Tensor:
-    """Euclidean distance of every row of ``x (N, D)`` to the nearest row of ``reference (M, D)``: float64 ``(N,)``."""
-    reference = reference.double()
-    exact = "donot_use_mm_for_euclid_dist"  # The quick way loses distances near 0, which are the ones of interest here.
-    parts = [torch.cdist(part, reference, compute_mode=exact).min(1).values for part in torch.split(x.double(), chunk)]
-    return torch.cat(parts) if parts else x.new_zeros(0, dtype=torch.float64)
+def nearest_distances(x: Tensor, reference: Tensor, chunk: int = 256) -> Tensor:
+    """Euclidean distance of every row of ``x (N, D)`` to the nearest row of ``reference (M, D)``: float64 ``(N,)``.
+
+    Which row is nearest is found by matrix products, hundreds of times faster than differences; these lose distances
+    near 0, which are the ones of interest here, so that the distance itself is that of the difference.
+    """
+    x, reference = x.double(), reference.double()
+    quick = "use_mm_for_euclid_dist"
+    parts = [torch.cdist(part, reference, compute_mode=quick).argmin(1) for part in torch.split(x, chunk)]
+    return (x - reference[torch.cat(parts)]).norm(dim=1) if parts else x.new_zeros(0)
 
 
 def subset(count: int, size: int, seed: int) -> Sequence[int]:

@@ -15,6 +15,7 @@ from unnoise.errors import UserError
 
 MISSING: Any = "???"
 """What OmegaConf takes for a key that must be given."""
+LARGEST_SEED = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class TrainConfig:
     """A metric of ``metrics.jsonl`` ("loss", "error/x"): the checkpoint before which it was lowest stays too, judged by
     the last line before each checkpoint."""
     device: str = "auto"
-    """"auto", "cpu", "cuda", "cuda:1", "mps"."""
+    """"auto", "cpu", "cuda", "cuda:1"."""
     precision: str = "auto"
     """"fp32", "bf16", or "auto" (bf16 on GPUs that have it and on CPUs with AMX); weights are always kept in fp32."""
     threads: int = ranged(0, 0, 4096)
@@ -173,7 +174,7 @@ class RunConfig:
     """Registered modality, for messages and look-ups; set by the modality's own yaml."""
     stage: str = "diffusion"
     """"diffusion", or "codec" to train the codec alone."""
-    seed: int = 0
+    seed: int = ranged(0, 0, LARGEST_SEED)
     run: str | None = None
     """Run folder; ``runs/<modality>-<date>-<time>`` if empty."""
     resume: bool = False
@@ -205,7 +206,7 @@ class SampleRequest:
     run: str | None = None
     """Run folder, or a checkpoint folder inside one."""
     n: int | None = ranged(None, 1, 1 << 24)
-    seed: int = 0
+    seed: int = ranged(0, 0, LARGEST_SEED)
     """Sample i uses seed + i."""
     sampler: str | None = None
     steps: int | None = None
@@ -241,7 +242,7 @@ class EvalRequest:
     """Which metrics; all of the modality's if empty."""
     n: int | None = ranged(None, 1, 1 << 24)
     """Number of items; with ``items``, the first so many (all if empty)."""
-    seed: int = 0
+    seed: int = ranged(0, 0, LARGEST_SEED)
     sampler: str | None = None
     steps: int | None = None
     sampler_options: dict[str, Any] = field(default_factory=dict)

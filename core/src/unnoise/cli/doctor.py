@@ -69,8 +69,6 @@ def _torch() -> Iterator[Finding]:
     yield Finding(True, f"torch {torch.__version__} (supported: {supported})")
     yield Finding(True, f"{torch.get_num_threads()} threads of {os.cpu_count()} CPUs")
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
-        devices.append("Apple GPU (mps)")
     yield Finding(True, f"devices: {', '.join(['cpu', *devices])}")
 
 

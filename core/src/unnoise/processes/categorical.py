@@ -154,7 +154,8 @@ class Categorical(Process):
             chance = chance * upper.reshape(1, *upper.shape, *[1] * (chance.dim() - 3))
         start = noise.uniform(Part(part.name, "gaussian", ()), (), draw, "reveal")[:, None]
         count = (chance.flatten(1).cumsum(1) + start).floor()
-        return (count.diff(dim=1, prepend=torch.zeros_like(start)) > 0).reshape(chance.shape)
+        chosen = (count.diff(dim=1, prepend=torch.zeros_like(start)) > 0).reshape(chance.shape)
+        return chosen & (chance > 0)  # a parallel sum may round a flat stretch upwards
 
     def _shares(self, s: Array, t: Array) -> tuple[Array, Array, Array]:
         """Given that an element was resampled by t: the probabilities that it was so only after s, only before s, and

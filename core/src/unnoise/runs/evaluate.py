@@ -25,7 +25,7 @@ from unnoise.plugins.registry import Registry, get_registry
 from unnoise.progress import Bar
 from unnoise.runs.build import build_splits
 from unnoise.runs.generate import Model
-from unnoise.training.checkpoint import write_json
+from unnoise.training.checkpoint import write_json, writing
 from unnoise.training.data import order, subset
 
 
@@ -89,7 +89,8 @@ def judge(
     """
     registry = registry or get_registry()
     if evidence.cache is not None:
-        evidence.cache.mkdir(parents=True, exist_ok=True)
+        with writing(evidence.cache):
+            evidence.cache.mkdir(parents=True, exist_ok=True)
     scores: list[Score] = []
     errors: list[UserError] = []
     names = metrics or registry.names("metric", modality)
@@ -149,7 +150,8 @@ def show_scores(scores: Sequence[Score], console: Console | None = None) -> None
 
 def write_scores(scores: Sequence[Score], record: Mapping[str, Any], path: Path) -> None:
     """Write scores, and the record of what was judged, as JSON; a number that is not finite becomes null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
 
     def plain(value: Any) -> Any:
         return None if isinstance(value, float) and not math.isfinite(value) else value

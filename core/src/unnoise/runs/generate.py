@@ -25,7 +25,7 @@ from unnoise.runs.versions import installed
 from unnoise.sampling import Plan, plan, sample
 from unnoise.schema import SampleConfig
 from unnoise.state import State
-from unnoise.training.checkpoint import Checkpoint, write_json
+from unnoise.training.checkpoint import Checkpoint, write_json, writing
 
 Sizes = int | list[int] | Mapping[str, int | list[int]]
 
@@ -225,11 +225,16 @@ class Model:
 
 
 def write_samples(samples: Samples, representation: Representation, folder: str | Path) -> list[Path]:
-    """Write native files, ``preview.png`` and ``record.json`` into a folder; the same bytes for the same samples."""
+    """Write native files, ``preview.png`` and ``record.json`` into a folder; the same bytes for the same samples.
+
+    Raises:
+        UserError: if they cannot be written.
+    """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = representation.save(samples.items, folder, samples.record)
-    representation.preview(samples.items, folder / "preview.png", captions(samples.record))
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        written = representation.save(samples.items, folder, samples.record)
+        representation.preview(samples.items, folder / "preview.png", captions(samples.record))
     write_json(folder / "record.json", samples.record)
     return [*written, folder / "preview.png", folder / "record.json"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -88,11 +89,17 @@ def train(config: RunConfig | Mapping[str, Any], folder: str | Path, registry: R
 
 def _train(config: RunConfig, run: Run, registry: Registry) -> None:
     """From the first file in a run folder to the last; or from where the run has stopped."""
+    before = run.config_path.read_text(encoding="utf-8") if run.checkpoints() else None
     write_text(run.config_path, OmegaConf.to_yaml(OmegaConf.create(asdict(config))))
     start = _start_codec if config.stage == "codec" else _start_diffusion
-    trainer = start(config, run, registry)
-    if run.checkpoints():
-        trainer.resume(run.checkpoints()[-1])
+    try:
+        trainer = start(config, run, registry)
+        if run.checkpoints():
+            trainer.resume(run.checkpoints()[-1])
+    except UserError:
+        if before is not None:  # a change that did not work is not kept for the next time
+            write_text(run.config_path, before)
+        raise
     registry.notify("unnoise_run_start", run=run)
     try:
         trainer.run()
@@ -226,13 +233,14 @@ def _prepared(codec: Codec, data: Dataset, limit: int | None = None) -> torch.Te
 
 
 def _judge_codec(config: RunConfig, run: Run, registry: Registry, trainer: Trainer) -> None:
-    """Write how well the averaged codec reconstructs held-out items to ``quality.json``."""
+    """Write how well the averaged codec reconstructs held-out items to ``quality.json``; null is no finite number."""
     assert isinstance(trainer.task, Coding)
     test = build_dataset(registry, asdict(config), "test")
     trainer.task.eval()
     with trainer.ema.applied(), torch.no_grad():
         quality = trainer.task.codec.quality(_prepared(trainer.task.codec, test, _QUALITY_ITEMS).to(trainer.device))
-    write_json(run.folder / "quality.json", quality)
+    finite = {name: value if math.isfinite(value) else None for name, value in quality.items()}
+    write_json(run.folder / "quality.json", finite)
     print("codec on held-out items: " + ", ".join(f"{name} {value:.4g}" for name, value in quality.items()))
 
 

@@ -133,12 +133,12 @@ def save_checkpoint(
                 f"{name}.safetensors": _save_tensors(temporary, name, values) for name, values in tensors.items()
             }
             write_json(temporary / _STATE, {**state, "step": step, "sha256": digests})
-            _sync(temporary)
+            sync(temporary)
             temporary.rename(target)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)  # where it was the disk that is full, others need the room
             raise
-        _sync(folder)
+        sync(folder)
     return Checkpoint(target)
 
 
@@ -147,7 +147,7 @@ def _save_tensors(folder: Path, name: str, values: Mapping[str, Tensor]) -> str:
     path = folder / f"{name}.safetensors"
     # Cloned, as safetensors refuses tensors that share memory (tied weights).
     save_file({key: value.detach().cpu().contiguous().clone() for key, value in values.items()}, path)
-    _sync(path)
+    sync(path)
     return sha256(path)
 
 
@@ -241,8 +241,8 @@ def writing(path: Path) -> Iterator[None]:
         number = error.errno if isinstance(error, OSError) else None
         if match := re.search(r"(?:os error|Os \{ code:) (\d+)", str(error)):  # of newer and older safetensors
             number = int(match[1])
-        reason = str(error) if number is None else os.strerror(number)
-        raise UserError(f"{path} cannot be written: {reason}", _FIXES.get(number or 0, _NO_IDEA)) from error
+        cause = str(error) if number is None else os.strerror(number)
+        raise UserError(f"{path} cannot be written: {cause}", _FIXES.get(number or 0, _NO_IDEA)) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -255,8 +255,8 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}")
     with writing(path):
         try:
-            temporary.write_text(text, encoding="utf-8")
-            _sync(temporary)
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+            sync(temporary)
             temporary.replace(path)
         except BaseException:
             with suppress(OSError):
@@ -270,9 +270,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
-    """Flush a file or a folder to disk."""
-    handle = os.open(path, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Flush a file or a folder to disk. Windows flushes no folders, and no files that are open for reading only."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -140,7 +140,7 @@ class EncodedData:
             advance: told how many more items are done.
 
         Raises:
-            UserError: if the data is not finite, naming part and item.
+            UserError: if the data is not finite, naming the part.
         """
         states = []
         with torch.no_grad():

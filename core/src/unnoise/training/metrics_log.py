@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unnoise.errors import UserError
 from unnoise.reading import check_file
-from unnoise.training.checkpoint import write_text, writing
+from unnoise.training.checkpoint import sync, write_text, writing
 
 
 class MetricsLog:
@@ -75,7 +75,7 @@ class MetricsLog:
         """
         self.gather(step)
         means = {name: value / self.steps for name, value in self._sums.items()}
-        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps({"step": step, **means, **clock}) + "\n")
         self.means, self.steps = means, 0
         self._sums.clear()
@@ -84,8 +84,8 @@ class MetricsLog:
     def sync(self) -> None:
         """Flush the file to disk: a checkpoint must not outlive lines that it will not repeat."""
         if self.path.exists():
-            with writing(self.path), self.path.open("rb") as file:
-                os.fsync(file.fileno())
+            with writing(self.path):
+                sync(self.path)
 
     def state(self) -> dict[str, Any]:
         """What :meth:`restore` takes, as JSON; only after :meth:`gather`."""
@@ -111,7 +111,7 @@ class MetricsLog:
                 continue
             try:
                 written = int(json.loads(line)["step"])
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
                 raise UserError(f"line {number} of {self.path} is damaged", "Delete that line.") from error
             if written <= step - self.steps:
                 kept.append(line)

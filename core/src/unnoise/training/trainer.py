@@ -110,6 +110,7 @@ class Trainer:
         self.optimizer.load_state_dict(checkpoint.tensors("optimizer"))
         if "log" in state:  # checkpoints of unnoise 0.1.0 lack it
             self.log.restore(state["log"])
+            self._check_best()  # before the checkpoint that another metric has kept is deleted
         self.state = TrainState(checkpoint.step, state["seconds"])
         self._earlier, self._saved = self.state.seconds, True
 
@@ -211,16 +212,20 @@ class Trainer:
     def _log(self, bar: Bar) -> None:
         """Append the means since the last line to ``metrics.jsonl``, and tell who wants to know."""
         step, now = self.state.step, time.monotonic()
-        rate = (step - self._last) * self.config.batch / (now - self._since)
+        rate = (step - self._last) * self.config.batch / max(now - self._since, 1e-9)  # some clocks tick slowly
         self._since, self._last = now, step
         metrics = self.log.write(step, {"samples_per_second": rate, "seconds": self.state.seconds})
         self._saved = False
-        best = self.config.keep_best
-        if best and best not in self.log.means:
-            message = f"train.keep_best: there is no metric {best!r}.{did_you_mean(best, self.log.means)}"
-            raise UserError(message, f"There is: {', '.join(self.log.means)}")
+        self._check_best()
         bar.update(self.progress(), f"step {step}  loss {metrics['loss']:.4f}  {rate:.0f} samples/s")
         self.events.train_step(step, metrics)
+
+    def _check_best(self) -> None:
+        """Refuse to choose checkpoints by a metric that the last line of the log, if there is one, lacks."""
+        best, means = self.config.keep_best, self.log.means
+        if best and means and best not in means:
+            message = f"train.keep_best: there is no metric {best!r}.{did_you_mean(best, means)}"
+            raise UserError(message, f"There is: {', '.join(means)}")
 
     def _preview(self) -> None:
         """Let somebody look at the averaged model."""
@@ -233,12 +238,12 @@ class Trainer:
 def choose_device(name: str) -> torch.device:
     """The device of that name; "auto" prefers a GPU. Raises UserError if it is not there."""
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        here = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
+        torch.zeros(1, dtype=torch.float64, device=device)  # noise is drawn in it; Apple's GPUs lack it
+    except (RuntimeError, AssertionError, TypeError) as error:
+        here = ["cpu"] + ["cuda"] * torch.cuda.is_available()
         fix = f"this machine has: {', '.join(here)}; auto takes the best"
         raise UserError(f"device {name!r} cannot be used: {_first_sentence(error)}", fix) from error
     return device

@@ -88,7 +88,8 @@ class Lite0Metric(Metric):
 
 class MemorisationMetric(Metric):
     """Median Euclidean distance of a picture to the nearest training picture, over the same for real test pictures:
-    well below 1 means that the model repeats its training data.
+    well below 1 means that the model repeats its training data. As many test pictures as generated ones are looked at
+    (or all there are), chosen by the seed.
     """
 
     def __call__(self, evidence: Evidence) -> list[Score]:
@@ -98,7 +99,8 @@ class MemorisationMetric(Metric):
         def median(items: Sequence[Picture]) -> float:
             return float(nearest_distances(pictures_of(items, like=train).flatten(1), reference).median()) / 255
 
-        test = [evidence.test[i] for i in range(len(evidence.test))]
+        chosen = subset(len(evidence.test), len(evidence.generated), evidence.seed)
+        test = [evidence.test[i] for i in chosen]
         real = median(test)
         if not real:
             return []  # test pictures repeat training pictures, so nothing can be said

@@ -1,4 +1,4 @@
-"""Molecules as graphs: SMILES <-> atom types and bond orders.
+"""Molecules as graphs: SMILES <-> types of atoms and classes of bonds.
 
 An item of this plugin is a SMILES string. That also holds for what a model makes: a graph that breaks the rules of
 valence still has a SMILES, one that does not parse.
@@ -20,12 +20,12 @@ BONDS = {
     Chem.BondType.TRIPLE: 3.0,
     Chem.BondType.AROMATIC: 1.5,
 }
-"""RDKit's type of every bond class, in the order of classes -> its bond order; class 0 is no bond."""
+"""RDKit's type of every bond class, in the order of classes -> its bond order; class 0 is no bond. Only graphs in which
+aromatic bonds have their own class use the last."""
 
 _KINDS = tuple(BONDS)
 _CLASS = {kind: index for index, kind in enumerate(_KINDS) if index}
 _TYPE = re.compile(r"([A-Z][a-z]?)([+-]\d+)?(?:H(\d+))?")
-
 
 LONGEST = 2000
 """Characters of a SMILES that is read. RDKit needs quadratic time, and at some tens of thousands of atoms its recursion
@@ -88,8 +88,12 @@ def parse(smiles: str) -> Chem.Mol | None:
 
 
 @lru_cache(maxsize=1 << 18)
-def graph_of(smiles: str) -> Graph:
+def graph_of(smiles: str, aromatic: bool = False) -> Graph:
     """The graph of a SMILES. Its atoms are in RDKit's canonical order: every SMILES of a molecule has the same graph.
+
+    Args:
+        smiles: of the molecule.
+        aromatic: whether aromatic bonds have their own class; else aromatic rings are written as alternating bonds.
 
     Raises:
         NotRepresentableError: if it does not parse, or :func:`smiles_of` does not give the same molecule back.
@@ -103,6 +107,9 @@ def graph_of(smiles: str) -> Graph:
     plain = Chem.RenumberAtoms(plain, list(plain.GetPropsAsDict(True, True)["_smilesAtomOutputOrder"]))
     if any(atom.GetAtomicNum() == 0 for atom in plain.GetAtoms()):
         raise NotRepresentableError("it has a wildcard in place of an atom")
+    if not aromatic:
+        with rdBase.BlockLogs():
+            Chem.Kekulize(plain, clearAromaticFlags=True)
     for bond in plain.GetBonds():
         if bond.GetBondType() not in _CLASS:
             raise NotRepresentableError("it has a bond that is not single, double, triple or aromatic")
@@ -169,9 +176,9 @@ def _without_stereo(molecule: Chem.Mol) -> Chem.Mol:
     """A copy that says nothing of stereochemistry, isotopes or atom maps."""
     plain = Chem.Mol(molecule)
     Chem.RemoveStereochemistry(plain)
-    heavy_water = any(atom.GetAtomicNum() == 1 for atom in plain.GetAtoms())
+    hydrogens = any(atom.GetAtomicNum() == 1 for atom in plain.GetAtoms())
     for atom in plain.GetAtoms():
         atom.SetAtomMapNum(0)
         atom.SetIsotope(0)
     # A hydrogen is an atom of its own as long as it has an isotope.
-    return Chem.RemoveHs(plain) if heavy_water else plain
+    return Chem.RemoveHs(plain) if hydrogens else plain

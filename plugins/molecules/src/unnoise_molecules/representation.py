@@ -1,4 +1,4 @@
-"""Molecules as dense graphs of categories: atom types and a symmetric matrix of bond orders."""
+"""Molecules as dense graphs of categories: types of atoms and a symmetric matrix of classes of bonds."""
 
 from __future__ import annotations
 
@@ -26,30 +26,33 @@ class MoleculeGraph(Representation):
     """SMILES <-> heavy atoms and the bonds between them.
 
     Two categorical parts over the masked axis ``nodes``: ``atoms`` (kinds of atom met in the training data; charge is
-    part of the kind) and ``bonds`` (none, single, double, triple, aromatic). Aromatic bonds have a class of their own:
-    written as alternating bonds, a ring would have two equal spellings, which elements drawn one by one mix up.
-    Hydrogens follow from valence, or are part of the kind of atom where they do not, as in pyrrole's nitrogen.
-    Stereochemistry and isotopes are not represented. Nothing is repaired on the way back: what breaks the rules of
-    valence becomes a SMILES that does not parse.
+    part of the kind) and ``bonds`` (none, single, double, triple, and aromatic if asked for). Hydrogens follow from
+    valence, or are part of the kind of atom where they do not. Stereochemistry and isotopes are not represented.
+    Nothing is repaired on the way back: what breaks the rules of valence becomes a SMILES that does not parse.
 
     Args:
         max_atoms: larger molecules are left out, as all are stored with as many pairs of atoms as the largest has; 0
             takes all.
         min_count: atom types with fewer atoms than this in the training data are left out, with their molecules.
         connected: leave out what consists of several pieces (salts, mixtures).
+        aromatic: give aromatic bonds a class of their own. Without it aromatic rings are written as alternating bonds,
+            of which there are two equal ways: hard to draw bond by bond, so samples have too few such rings. With it
+            rings are drawn that no alternation fits, which are not valid.
     """
 
     sizes_seen: Tensor
     """int64 ``(largest + 1,)``: number of training molecules with so many atoms."""
 
-    def __init__(self, max_atoms: int = 128, min_count: int = 1, connected: bool = True) -> None:
+    def __init__(
+        self, max_atoms: int = 128, min_count: int = 1, connected: bool = True, aromatic: bool = False
+    ) -> None:
         super().__init__()
         if max_atoms < 0 or min_count < 1:
             raise UserError(
                 f"representation: max_atoms={max_atoms} and min_count={min_count}",
                 "max_atoms is 0 (no limit) or more, min_count 1 or more",
             )
-        self.max_atoms, self.min_count, self.connected = max_atoms, min_count, connected
+        self.max_atoms, self.min_count, self.connected, self.aromatic = max_atoms, min_count, connected, aromatic
         self.vocabulary: tuple[AtomType, ...] = ()
 
     def fit(self, items: Sequence[str]) -> None:
@@ -94,7 +97,7 @@ class MoleculeGraph(Representation):
             reason = self._refusal(smiles)
             if reason:
                 raise UserError(f"{smiles!r} cannot be represented: {reason}", "leave it out")
-            graphs.append(graph_of(smiles))
+            graphs.append(graph_of(smiles, self.aromatic))
         index = {kind: k for k, kind in enumerate(self.vocabulary)}
         sizes = torch.tensor([len(graph.atoms) for graph in graphs], dtype=torch.int64)
         state = State.zeros(self.layout, len(graphs), {"nodes": sizes})
@@ -135,7 +138,9 @@ class MoleculeGraph(Representation):
         self.layout = Layout(
             (
                 Part("atoms", "categorical", ("nodes",), classes=len(vocabulary)),
-                Part("bonds", "categorical", ("nodes", "nodes"), classes=len(BONDS), symmetric=True),
+                Part(
+                    "bonds", "categorical", ("nodes", "nodes"), classes=len(BONDS) - (not self.aromatic), symmetric=True
+                ),
             )
         )
         self.register_buffer("sizes_seen", torch.zeros(largest + 1, dtype=torch.int64))
@@ -144,7 +149,7 @@ class MoleculeGraph(Representation):
         """The graphs of those items that the options allow and that survive the round trip."""
         for smiles in items:
             if not self._refusal(smiles, set()):
-                yield graph_of(smiles)
+                yield graph_of(smiles, self.aromatic)
 
     def _refusal(self, smiles: str, known: set[AtomType] | None = None) -> str:
         """Why a molecule is left out; empty if it is not.
@@ -154,7 +159,7 @@ class MoleculeGraph(Representation):
             known: atom types that may occur; the vocabulary if None, any if empty.
         """
         try:
-            graph = graph_of(smiles)
+            graph = graph_of(smiles, self.aromatic)
         except NotRepresentableError as error:
             return str(error)
         if self.max_atoms and len(graph.atoms) > self.max_atoms:

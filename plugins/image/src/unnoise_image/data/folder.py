@@ -138,10 +138,10 @@ def _read_table(folder: Path, name: str) -> dict[str, dict[str, Any]] | None:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".jsonl":
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
         else:
             rows = list(csv.DictReader(io.StringIO(text, newline=""), restkey="", restval=""))
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise UserError(
             f"{path} cannot be read: {error}", "it should be csv with a header, or one JSON object a line"
         ) from error
