@@ -21,7 +21,9 @@ CURVES = [
 def test_a_grid_has_its_steps_and_exact_ends(schedule, spacing, steps, start):
     times = grid(schedule, steps, spacing, start)
     assert times.shape == (steps + 1,) and times.dtype == np.float64
-    assert times[0] == min(start, schedule.t_max) and times[-1] == 0.0
+    if spacing != "leading":  # which begins one stride below
+        assert times[0] == min(start, schedule.t_max)
+    assert times[0] <= min(start, schedule.t_max) and times[-1] == 0.0
     assert (np.diff(times) < 0).all()
     assert times[-2] >= schedule.t_min * (1 - 1e-9)
 
@@ -30,7 +32,8 @@ def test_a_grid_has_its_steps_and_exact_ends(schedule, spacing, steps, start):
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_a_stop_above_zero_is_reached_without_a_jump(schedule, spacing):
     times = grid(schedule, 8, spacing, start=0.9, stop=0.3)
-    assert times[0] == 0.9 and times[-1] == pytest.approx(0.3, abs=1e-3) and len(times) == 9
+    assert times[0] == 0.9 or (spacing == "leading" and 0.8 < times[0] < 0.9)
+    assert times[-1] == pytest.approx(0.3, abs=1e-3) and len(times) == 9
 
 
 def test_spacings_are_uniform_in_their_own_coordinate():
@@ -62,6 +65,42 @@ def test_trailing_keeps_to_integer_steps(steps):
     np.testing.assert_allclose(schedule.t_of_step(expected), times, atol=1e-15)
 
 
+@pytest.mark.parametrize("steps", [2, 7, 20, 50, 1000])
+def test_spacings_of_integer_steps_are_the_published_ones(steps):
+    schedule = schedules.scaled_linear()
+    every = np.rint(np.linspace(999, 0, steps)).astype(int)  # Nichol & Dhariwal 2021, section 4
+    np.testing.assert_array_equal(schedule.step_of(grid(schedule, steps, "ddpm")[:-1]), every)
+    strided = np.arange(steps)[::-1] * (1000 // steps)  # Song et al. 2021a: range(0, T, T // n)
+    np.testing.assert_array_equal(schedule.step_of(grid(schedule, steps, "leading")[:-1]), strided)
+
+
+def test_beta_spacing_has_the_quantiles_of_its_distribution():
+    stats = pytest.importorskip("scipy.stats")
+    schedule = schedules.flow()
+    for a, b in ((0.6, 0.6), (0.5, 1.0), (2.0, 3.0)):
+        share = (grid(schedule, 12, {"name": "beta", "a": a, "b": b})[:-1] - schedule.t_min) / (
+            schedule.t_max - schedule.t_min
+        )
+        np.testing.assert_allclose(share, stats.beta.ppf(np.linspace(1, 0, 12), a, b), atol=1e-5)
+
+
+def test_spacings_take_options():
+    schedule = schedules.cosine()
+    ratio = np.exp(-0.5 * schedule.log_snr(grid(schedule, 12, {"name": "karras", "rho": 3.0})[:-1]))
+    np.testing.assert_allclose(np.diff(ratio ** (1 / 3), 2), 0, atol=1e-9)
+    np.testing.assert_array_equal(grid(schedule, 9, {"name": "log_snr"}), grid(schedule, 9, "exponential"))
+    with pytest.raises(UserError, match="no option 'rhoo'"):
+        grid(schedule, 9, {"name": "karras", "rhoo": 3.0})
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_zero_terminal_snr_begins_at_a_finite_level(spacing):
+    schedule = schedules.tabulated([*np.linspace(0.01, 0.2, 29), 1.0])
+    times = grid(schedule, 10, spacing)
+    assert schedule.zero_terminal_snr and times[0] <= schedule.t_max < 1
+    assert np.isfinite(schedule.log_snr(times[:-1])).all()
+
+
 def test_explicit_times():
     schedule = schedules.cosine()
     np.testing.assert_array_equal(grid(schedule, 3, [0.9, 0.5, 0.2, 0.0]), [0.9, 0.5, 0.2, 0.0])
@@ -77,6 +116,9 @@ def test_explicit_times():
         ({"steps": 2.5}, "steps is 2.5"),
         ({"steps": True}, "steps is True"),
         ({"spacing": "karas"}, "Did you mean 'karras'"),
+        ({"spacing": {"rho": 7.0}}, "no spacing None"),
+        ({"spacing": {"name": "karras", "rho": -1.0}}, "rho is -1"),
+        ({"spacing": {"name": "beta", "a": 0.1}}, "a is 0.1"),
         ({"start": 0.0}, "start is 0.0"),
         ({"start": 1.2}, "start is 1.2"),
         ({"start": 0.5, "stop": 0.5}, "stop is 0.5"),

@@ -107,7 +107,7 @@ def test_finite_states_reach_the_joint_distribution(name, kernel):
     assert distance(2) > 0.05
 
 
-@pytest.mark.parametrize("name", ["ddpm", "heun", "dpmpp_2m"])
+@pytest.mark.parametrize("name", ["ddpm", "heun", "dpmpp_2m", "unipc", "dpmpp_sde", "restart"])
 def test_a_mixed_state_reaches_its_joint_distribution(name):
     """Classes, positions given classes, edges given both classes, in graphs of two sizes, in one run."""
     toy, count = MixedToy(), 1500

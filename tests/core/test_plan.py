@@ -14,7 +14,8 @@ from unnoise.testing import MixedToy
 
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
 
-EVALUATIONS = {"ddim": 6, "ddpm": 6, "euler": 6, "dpmpp_2m": 6, "renoise": 6, "heun": 11}
+TWICE = {"heun", "midpoint", "dpm_2", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde"}
+EVALUATIONS = {name: 11 if name in TWICE else 6 for name in SAMPLERS} | {"restart": 13}
 
 
 @pytest.mark.parametrize("start", [1.0, 0.5])
@@ -94,6 +95,12 @@ def test_a_product_of_one_tabulated_part_keeps_to_its_integer_steps():
     product = Product(Layout.tensor(2), {"x": Gaussian(schedule)})
     plan = unnoise.plan("ddim", product, 7, "trailing")
     np.testing.assert_array_equal(plan.t, unnoise.plan("ddim", schedule, 7, "trailing").t)
+
+
+def test_a_kind_of_part_that_the_sampler_does_not_move():
+    info = dataclasses.replace(SAMPLERS["ddim"], kinds=frozenset({"gaussian"}))
+    with pytest.raises(UserError, match="does not move categorical parts, as 'kind' is"):
+        unnoise.plan(info, MixedToy(schedule=schedules.cosine()).product, 4)
 
 
 def test_too_few_steps():

@@ -40,12 +40,40 @@ def unnoise_schedules() -> list[Spec]:
 def unnoise_samplers() -> list[Spec]:
     """How a plan is made from a schedule and a grid."""
     return [
-        Spec("ddpm", "unnoise.sampling.samplers:ddpm", "Ho et al. 2020, stochastic"),
-        Spec("ddim", "unnoise.sampling.samplers:ddim", "Song et al. 2021, order 1"),
-        Spec("euler", "unnoise.sampling.samplers:euler", "Karras et al. 2022, order 1"),
-        Spec("renoise", "unnoise.sampling.samplers:renoise", "ddim past the next level and back up with fresh noise"),
-        Spec("heun", "unnoise.sampling.samplers:heun", "Karras et al. 2022, order 2, two evaluations a step"),
+        Spec("ddpm", "unnoise.sampling.samplers:ddpm", "Ho et al. 2020, ancestral, stochastic"),
+        Spec("ddim", "unnoise.sampling.samplers:ddim", "Song et al. 2021, order 1; eta"),
+        Spec("euler", "unnoise.sampling.samplers:euler", "Karras et al. 2022, order 1; churn"),
+        Spec("euler_ancestral", "unnoise.sampling.samplers:euler_ancestral", "ddim with eta 1: ddpm"),
+        Spec("heun", "unnoise.sampling.samplers:heun", "Karras et al. 2022, order 2, two evaluations a step; churn"),
+        Spec("midpoint", "unnoise.sampling.samplers:midpoint", "order 2, two evaluations a step"),
+        Spec("dpm_2", "unnoise.sampling.samplers:dpm_2", "midpoint in log-SNR, order 2, two evaluations a step"),
+        Spec(
+            "dpm_2_ancestral",
+            "unnoise.sampling.samplers:dpm_2_ancestral",
+            "midpoint in log-SNR, two evaluations a step, stochastic",
+        ),
+        Spec(
+            "dpmpp_2s_ancestral",
+            "unnoise.sampling.samplers:dpmpp_2s_ancestral",
+            "Lu et al. 2022, two evaluations a step, stochastic",
+        ),
+        Spec("dpmpp_sde", "unnoise.sampling.samplers:dpmpp_sde", "Lu et al. 2022, two evaluations a step, stochastic"),
+        Spec(
+            "restart",
+            "unnoise.sampling.samplers:restart",
+            "Xu et al. 2023, heun that walks a stretch again, stochastic",
+        ),
         Spec("dpmpp_2m", "unnoise.sampling.samplers:dpmpp_2m", "Lu et al. 2022, order 2, multistep"),
+        Spec("dpmpp_3m", "unnoise.sampling.samplers:dpmpp_3m", "Lu et al. 2022, order 3, multistep"),
+        Spec("dpmpp_2m_sde", "unnoise.sampling.samplers:dpmpp_2m_sde", "Lu et al. 2022, multistep, stochastic"),
+        Spec("dpmpp_3m_sde", "unnoise.sampling.samplers:dpmpp_3m_sde", "Lu et al. 2022, multistep, stochastic"),
+        Spec("unipc", "unnoise.sampling.samplers:unipc", "Zhao et al. 2023, order 3, multistep with corrector"),
+        Spec("sa", "unnoise.sampling.samplers:sa", "Xue et al. 2023, multistep with corrector, stochastic"),
+        Spec("lms", "unnoise.sampling.samplers:lms", "Adams-Bashforth over sigma, order 4, multistep"),
+        Spec("deis", "unnoise.sampling.samplers:deis", "Zhang & Chen 2023, order 3, multistep"),
+        Spec("ipndm", "unnoise.sampling.samplers:ipndm", "Liu et al. 2022, multistep"),
+        Spec("renoise", "unnoise.sampling.samplers:renoise", "ddim past the next level and back up with fresh noise"),
+        Spec("lcm", "unnoise.sampling.samplers:lcm", "consistency models: to data and back up; Song et al. 2023"),
     ]
 
 

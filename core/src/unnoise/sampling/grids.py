@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unnoise.errors import UserError, did_you_mean
+from unnoise.plugins.signature import check_options
 from unnoise.schedules import Schedule, Table
 
 Array = NDArray[np.float64]
-Spacing = str | Sequence[float] | Array
+Spacing = str | Mapping[str, Any] | Sequence[float] | Array
+"""A name, a name with options (``{"name": "karras", "rho": 5}``), or the times themselves."""
 
 
 def linear(schedule: Schedule, high: float, low: float, points: int) -> Array:
@@ -20,12 +24,14 @@ def linear(schedule: Schedule, high: float, low: float, points: int) -> Array:
 
 
 def log_snr(schedule: Schedule, high: float, low: float, points: int) -> Array:
-    """Uniform in log-SNR (Lu et al. 2022a, section 3.3)."""
+    """Uniform in log-SNR (Lu et al. 2022a, section 3.3): falling exponentially in ``sigma / alpha``."""
     return schedule.t_of(np.linspace(schedule.log_snr(high), schedule.log_snr(low), points))
 
 
 def karras(schedule: Schedule, high: float, low: float, points: int, rho: float = 7.0) -> Array:
     """Uniform in ``(sigma / alpha)^(1 / rho)`` (Karras et al. 2022, eq. 5)."""
+    if not 0 < rho < math.inf:
+        raise UserError(f"karras: rho is {rho}", "rho is above 0; 7 is usual")
     ends = np.exp(-0.5 * schedule.log_snr(np.array([high, low]))) ** (1 / rho)
     return schedule.t_of(-2 * rho * np.log(np.linspace(ends[0], ends[1], points)))
 
@@ -38,11 +44,53 @@ def trailing(schedule: Schedule, high: float, low: float, points: int) -> Array:
     return np.rint(times * len(schedule)) / len(schedule) if isinstance(schedule, Table) else times
 
 
-SPACINGS: dict[str, Callable[[Schedule, float, float, int], Array]] = {
+def ddpm(schedule: Schedule, high: float, low: float, points: int) -> Array:
+    """Uniform in t from the first level to the last, both evaluated, on the integer steps of a tabulated schedule (Ho
+    et al. 2020; Nichol & Dhariwal 2021, section 4): with as many steps as the table has, all of them.
+    """
+    if not isinstance(schedule, Table):
+        return linear(schedule, high, low, points)
+    first, last = np.rint(high * len(schedule)) - 1, np.rint(low * len(schedule)) - 1
+    steps: Array = np.rint(np.linspace(first, last, points)) + 1
+    return steps / len(schedule)
+
+
+def leading(schedule: Schedule, high: float, low: float, points: int) -> Array:
+    """Multiples of a stride from the last level upwards (Song et al. 2021a, released code): it begins one stride below
+    ``high``. So it does not begin at pure noise, which Lin et al. 2024, section 3.3, advise against: for models and
+    results that were made with it.
+    """
+    if not isinstance(schedule, Table):
+        return np.linspace(high, low, points + 1)[1:]
+    first, size = np.rint(low * len(schedule)), len(schedule)
+    stride = (np.rint(high * size) - first + 1) // points
+    times: Array = (first + stride * np.arange(points - 1, -1, -1)) / size
+    return times
+
+
+def beta(schedule: Schedule, high: float, low: float, points: int, a: float = 0.6, b: float = 0.6) -> Array:
+    """Quantiles of a beta distribution over t, denser towards both ends (Lee et al. 2024, "Beta sampling is all you
+    need", section 3).
+    """
+    if not (0.5 <= a < math.inf and 0.5 <= b < math.inf):
+        raise UserError(f"beta: a is {a} and b is {b}", "both are 0.5 or more; below 1 the ends are denser")
+    # With t = sin^2 the density is bounded at both ends.
+    angle = np.linspace(0, 0.5 * np.pi, 20_001)
+    density = np.sin(angle) ** (2 * a - 1) * np.cos(angle) ** (2 * b - 1)
+    share = np.append(0.0, np.cumsum(density[1:] + density[:-1]))
+    quantiles: Array = np.sin(np.interp(np.linspace(share[-1], 0, points), share, angle)) ** 2
+    return low + (high - low) * quantiles
+
+
+SPACINGS: dict[str, Callable[..., Array]] = {
     "linear": linear,
     "log_snr": log_snr,
+    "exponential": log_snr,
     "karras": karras,
     "trailing": trailing,
+    "leading": leading,
+    "ddpm": ddpm,
+    "beta": beta,
 }
 _REACHES_ZERO = {"linear", "trailing"}
 """Spacings that are uniform down to t = 0; the others are infinite there, and go to t_min before the jump to data."""
@@ -54,8 +102,8 @@ def grid(schedule: Schedule, steps: int, spacing: Spacing = "linear", start: flo
     Args:
         schedule: gives the coordinate of the spacing, and the working range ``[t_min, t_max]``.
         steps: how many steps are executed, also where ``start`` is below 1.
-        spacing: ``"linear"`` (in t), ``"log_snr"``, ``"karras"``, ``"trailing"``, or the times themselves,
-            ``(steps + 1,)``; further axes give times of their own to samples and elements.
+        spacing: a name of ``SPACINGS``; a mapping of a name and options, ``{"name": "karras", "rho": 5}``; or the times
+            themselves, ``(steps + 1,)``, further axes of which give times of their own to samples and elements.
         start: the first time, in (0, 1]; where it is above t_max, t_max is used.
         stop: the last time. 0 is data: the last step is then an exact jump from a level no lower than t_min.
 
@@ -64,24 +112,29 @@ def grid(schedule: Schedule, steps: int, spacing: Spacing = "linear", start: flo
     """
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
         raise UserError(f"steps is {steps!r}", "steps is a whole number, 1 or more")
-    if not isinstance(spacing, str):
+    if not isinstance(spacing, (str, Mapping)):
         return _explicit(schedule, int(steps), np.asarray(spacing, dtype=np.float64))
-    if spacing not in SPACINGS:
-        hint = did_you_mean(spacing, SPACINGS)
-        raise UserError(f"there is no spacing {spacing!r}.{hint}", f"spacings: {', '.join(SPACINGS)}; or give times")
+    named = {"name": spacing} if isinstance(spacing, str) else dict(spacing)
+    name = named.pop("name", None)
+    if name not in SPACINGS:
+        hint = did_you_mean(str(name), SPACINGS)
+        raise UserError(f"there is no spacing {name!r}.{hint}", f"spacings: {', '.join(SPACINGS)}; or give times")
+    place = SPACINGS[name]
+    check_options(f"spacing {name!r}", place, named, given=("schedule", "high", "low", "points"))
     if not (0 <= stop < start <= 1):
         raise UserError(f"start is {start} and stop is {stop}", "times lie in 0 <= stop < start <= 1; 0 is data")
     high = min(start, schedule.t_max)
     if stop > 0:
-        return _checked(SPACINGS[spacing](schedule, high, max(stop, schedule.t_min), steps + 1), high, spacing)
-    low = max(high / steps, schedule.t_min) if spacing in _REACHES_ZERO else schedule.t_min
-    times = SPACINGS[spacing](schedule, high, low, steps) if steps > 1 else np.array([high])
-    return np.append(_checked(times, high, spacing), 0.0)
+        return _checked(place(schedule, high, max(stop, schedule.t_min), steps + 1, **named), high, name)
+    low = max(high / steps, schedule.t_min) if name in _REACHES_ZERO else schedule.t_min
+    times = place(schedule, high, low, steps, **named) if steps > 1 else np.array([high])
+    return np.append(_checked(times, high, name), 0.0)
 
 
 def _checked(times: Array, high: float, spacing: str) -> Array:
     times = np.array(times, dtype=np.float64)
-    times[0] = high  # exactly, where the spacing's coordinate and back has rounded it
+    if spacing != "leading":
+        times[0] = high  # exactly, where the spacing's coordinate and back has rounded it
     if not (np.diff(times) < 0).all():
         raise UserError(
             f"{len(times)} levels do not fit between times {high:.4g} and {times[-1]:.4g} ({spacing})",

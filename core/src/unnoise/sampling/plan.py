@@ -124,7 +124,8 @@ def plan(
         options: of the sampler, e.g. ``eta`` of ddim.
 
     Raises:
-        UserError: for an unknown name or option, or a number out of range.
+        UserError: for an unknown name or option, a number out of range, or a part of a kind that the sampler does not
+            move.
     """
     info = find(sampler) if isinstance(sampler, str) else sampler
     check_options(f"sampler {info.name!r}", info.function, options, given=("schedule", "grid"))
@@ -136,6 +137,9 @@ def plan(
         rows = info.function(schedule, times, **options)
         return Plan(info, schedule, times, schedule.alpha(times), schedule.sigma(times), rows)
     product, shared = schedule, SharedTime(schedule)
+    for part in product.layout:
+        if part.kind not in info.kinds:
+            raise UserError(f"{info.name} does not move {part.kind} parts, as {part.name!r} is", "take another sampler")
     times = grid(shared.exact or shared, steps, spacing, start, stop)
     own = product.times(times)
     tables = {name: info.function(product.processes[name].schedule, own[name], **options) for name in own}

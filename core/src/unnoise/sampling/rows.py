@@ -6,14 +6,15 @@ float64 coefficients, which :mod:`unnoise.sampling.loop` executes without knowin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unnoise.errors import UserError
+from unnoise.sampling.brownian import increment
 from unnoise.schedules import Schedule
 
 Array = NDArray[np.float64]
@@ -132,23 +133,34 @@ class Table:
     Args:
         schedule: where alpha and sigma come from.
         grid: float64 ``(steps + 1, ...)``, falling.
+        path: whether :meth:`noise` is that of one Brownian path per seed.
     """
 
-    def __init__(self, schedule: Schedule, grid: Array) -> None:
-        self.schedule = schedule
+    def __init__(self, schedule: Schedule, grid: Array, path: bool = False) -> None:
+        self.schedule, self.path = schedule, path
         self.points = [Point.at(schedule, t) for t in grid]
         self.rows: list[Row] = []
         self._versions = {"x": 0}
         self._eval: str | None = None
         self._here = self.points[0]
+        self._ops: list[Op] = []
         self._step = 0
         self._draws = 0
 
-    def steps(self) -> Iterator[tuple[Point, Point]]:
-        """The grid's steps: from a point to the next lower one."""
-        for index, pair in enumerate(pairwise(self.points)):
+    def steps(self, order: Iterable[int] | None = None) -> Iterator[tuple[Point, Point]]:
+        """The grid's steps: from a point to the next lower one.
+
+        Args:
+            order: indices of steps, in the order in which they are taken, where that is not once each.
+        """
+        for index in range(len(self.points) - 1) if order is None else order:
             self._step = index
-            yield pair
+            yield self.points[index], self.points[index + 1]
+
+    @property
+    def last(self) -> bool:
+        """Whether the present step is the grid's last: nothing need be kept for later ones."""
+        return self._step == len(self.points) - 2
 
     def register(self, name: str) -> Linear:
         """The present value of a register."""
@@ -175,17 +187,39 @@ class Table:
         self._draws += 1
         return Linear({Drawn(self._draws - 1): 1.0})
 
+    def noise(self, here: Point, there: Point, eta: float = 1.0) -> Linear:
+        """Standard normal noise of a step of strength eta: fresh, or the increment of the path over that stretch.
+
+        Raises:
+            UserError: if there is a path, and samples or elements have levels of their own.
+        """
+        if not self.path:
+            return self.draw()
+        a, b = np.asarray(here.lam), np.asarray(there.lam)
+        if a.ndim or b.ndim:
+            raise UserError("path=true needs the same levels for all samples and elements", "leave it at false")
+        if not (a < b < np.inf and eta > 0):  # a step without noise
+            return Linear({})
+        steps = np.diff([point.lam for point in self.points])
+        shortest = float(np.min(steps, where=steps > 0, initial=np.inf))
+        return Linear({Drawn(at): c for at, c in increment(float(a), float(b), eta, shortest).items()})
+
+    def keep(self, name: str, value: Linear) -> Linear:
+        """Write a register in the present row, for this row and later ones; its new value."""
+        self._ops.append(self._op(name, value))
+        return self.register(name)
+
     def advance(self, to: Point, order: int, **registers: Linear) -> None:
         """End the row: write registers, in the order given; ``x`` is at ``to`` afterwards.
 
         Raises:
             ValueError: if a formula uses an overwritten register or has a coefficient that is not finite.
         """
-        ops = tuple(self._op(name, value) for name, value in registers.items())
+        ops = (*self._ops, *(self._op(name, value) for name, value in registers.items()))
         t, s = np.asarray(self._here.t), np.asarray(to.t)
         cat: Cat = "forward" if (s > t).any() else "bridge" if (s < t).any() else "hold"
         self.rows.append(Row(self._eval, _plain(t), _plain(s), ops, cat, self._step, order))
-        self._eval, self._here = None, to
+        self._eval, self._here, self._ops = None, to, []
 
     def _op(self, into: str, value: Linear) -> Op:
         registers, predictions, draws = [], [], []

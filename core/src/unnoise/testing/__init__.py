@@ -1,8 +1,10 @@
-"""Tools for tests, ours and plugin authors': exact denoisers, the measured order of samplers, conformance checks."""
+"""Tools for tests, ours and plugin authors': exact denoisers, the measured order and
+law of samplers, conformance checks."""
 
 from unnoise.testing.checks import CHECKS, Result, modality_checks, run_checks
 from unnoise.testing.discrete import CategoricalDenoiser, MixedToy
 from unnoise.testing.exact import GaussianDenoiser, MixtureDenoiser
+from unnoise.testing.moments import law_of
 from unnoise.testing.order import Order, order_of, probability_flow
 
 __all__ = [
@@ -13,6 +15,7 @@ __all__ = [
     "MixtureDenoiser",
     "Order",
     "Result",
+    "law_of",
     "modality_checks",
     "order_of",
     "probability_flow",

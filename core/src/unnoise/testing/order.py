@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unnoise.sampling import SamplerInfo, plan, sample
-from unnoise.sampling.grids import Spacing
+from unnoise.sampling.grids import Array, Spacing
 from unnoise.schedules import Schedule, cosine
 from unnoise.testing.exact import GaussianDenoiser, MixtureDenoiser
 
@@ -23,7 +23,7 @@ class Order:
     """A measured order.
 
     Args:
-        value: the slope of log error over log step size, from the last two numbers of steps.
+        value: the slope of log error over log of the longest step in log-SNR, from the last two numbers of steps.
         steps: numbers of steps, rising.
         errors: root-mean-square end-point error for each.
     """
@@ -40,11 +40,12 @@ def order_of(
     steps: Sequence[int] = (32, 64, 128),
     log_snr: tuple[float, float] = (-4.0, 4.0),
     spacing: Spacing = "log_snr",
+    start_up: Literal["own", "graded"] = "own",
     **options: Any,
 ) -> Order:
     """Measure the order of a deterministic sampler on the probability-flow equation, with an exact denoiser in float64.
 
-    It runs between two finite levels, so that the jump to data has no part in it, with the sampler's own start-up.
+    It runs between two finite levels, so that the jump to data has no part in it.
 
     Args:
         sampler: a name, or a sampler.
@@ -54,6 +55,9 @@ def order_of(
         steps: numbers of steps, rising; the last two decide.
         log_snr: the levels at which the run starts and ends.
         spacing: the grid's.
+        start_up: "own" begins with a step as long as the others. "graded" puts :func:`graded` steps in front, equal in
+            log-SNR as all then are, so that a multistep method has an accurate history before it takes long steps, and
+            shows the order that it has then.
         options: of the sampler.
 
     Raises:
@@ -61,7 +65,11 @@ def order_of(
     """
     curve = schedule or cosine()
     start, stop = (float(curve.t_of(level)) for level in log_snr)
-    plans = [plan(sampler, curve, n, spacing, start=start, stop=stop, **options) for n in steps]
+    if start_up == "own":
+        plans = [plan(sampler, curve, n, spacing, start=start, stop=stop, **options) for n in steps]
+    else:
+        grids = [curve.t_of(graded(*log_snr, n)) for n in steps]
+        plans = [plan(sampler, curve, len(times) - 1, times, **options) for times in grids]
     if any(op.draws for row in plans[0].rows for op in row.ops):
         raise ValueError(f"{plans[0].sampler.name} draws noise: it has no order on a deterministic equation")
     x = torch.linspace(-1.5, 1.5, 24, dtype=torch.float64).reshape(-1, 2)
@@ -74,8 +82,24 @@ def order_of(
         denoiser = MixtureDenoiser([0.6, 0.4], [[-0.8, 0.5], [0.9, -0.2]], [0.3, 0.5], curve)
         truth = probability_flow(denoiser, x, start, stop)
     errors = [float((sample(denoiser, x, p) - truth).square().mean().sqrt()) for p in plans]
-    value = np.log(errors[-2] / errors[-1]) / np.log(steps[-1] / steps[-2])
+    lengths = [np.diff(curve.log_snr(p.t)).max() for p in plans]
+    value = np.log(errors[-2] / errors[-1]) / np.log(lengths[-2] / lengths[-1])
     return Order(float(value), tuple(steps), tuple(errors))
+
+
+def graded(high: float, low: float, steps: int, shortest: float = 1e-4, growth: float = 1.4) -> Array:
+    """Levels from high to low noise, log-SNR rising, whose first steps grow by a factor up to the length of all others.
+
+    Args:
+        high, low: first and last log-SNR.
+        steps: steps of full length.
+        shortest: length of the first, in lengths of the full ones.
+        growth: from one step to the next, until they are full.
+    """
+    ramp = shortest * growth ** np.arange(np.ceil(-np.log(shortest) / np.log(growth)))
+    reached = np.cumsum([0.0, *ramp, *np.ones(steps)])
+    levels: Array = high + (low - high) * reached / reached[-1]
+    return levels
 
 
 def probability_flow(
