@@ -35,7 +35,7 @@ WRITING = os.O_WRONLY | os.O_RDWR
 
 def accident(name, argument):
     if name == "signal":
-        os.kill(os.getpid(), argument)
+        signal.raise_signal(argument)
     elif name == "vanish" and Path("run").exists():
         Path("run").rename(argument)
 

@@ -1,7 +1,6 @@
 """The training loop: resumed runs are the same run, interrupted ones lose nothing, broken ones say where."""
 
 import json
-import os
 import signal
 import time
 from dataclasses import replace
@@ -96,7 +95,7 @@ def test_a_signal_saves_a_whole_step_and_loses_nothing(mixed, tmp_path, number):
 
     def interrupt(step, metrics):
         if step == 4:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
     with pytest.raises(Interrupted) as stopped:
         make_trainer(mixed, tmp_path / "stopped", train_step=interrupt).run()
@@ -111,7 +110,7 @@ def test_a_signal_saves_a_whole_step_and_loses_nothing(mixed, tmp_path, number):
 def test_a_second_ctrl_c_stops_at_once(mixed, tmp_path):
     def interrupt(step, metrics):
         for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt) as stopped:
         make_trainer(mixed, tmp_path, train_step=interrupt).run()
