@@ -107,7 +107,15 @@ def test_a_signal_saves_a_whole_step_and_loses_nothing(mixed, tmp_path, number):
     assert same(final(tmp_path / "stopped"), final(tmp_path / "straight"))
 
 
-def test_a_second_ctrl_c_stops_at_once(mixed, tmp_path):
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as a shell's foreground job meets it; a background job ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_ctrl_c_stops_at_once(mixed, tmp_path, ctrl_c):
     def interrupt(step, metrics):
         for _ in range(2):
             signal.raise_signal(signal.SIGINT)
