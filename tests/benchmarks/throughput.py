@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from unnoise.testing.subject import Subject
 
-EXPERIMENTS = ("image/demo", "image/fashion", "image/fashion_latents", "molecules/qm9")
+EXPERIMENTS = ("image/demo", "molecules/qm9")
 SAMPLES, STEPS = 128, 5
 
 
