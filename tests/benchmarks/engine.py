@@ -27,7 +27,7 @@ torch.set_num_threads(1)
 
 def main() -> None:
     """Print one line per measurement."""
-    command = [sys.executable, "-m", "unnoise.cli.main", "--help"]
+    command = [sys.executable, "-m", "unnoise", "--help"]
     seconds = best(lambda: subprocess.run(command, capture_output=True, check=True))
     print(f"unnoise --help                        {1e3 * seconds:8.1f} ms")
 

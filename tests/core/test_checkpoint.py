@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from unnoise import writing
 from unnoise.errors import UserError
 from unnoise.training import checkpoint as module
-from unnoise.training.checkpoint import checkpoints, load_weights, prune, save_checkpoint, sha256, write_json
+from unnoise.training.checkpoint import checkpoints, load_weights, prune, save_checkpoint
+from unnoise.writing import sha256, write_json
 
 TENSORS = {"model": {"a": torch.arange(6.0).reshape(2, 3).mT, "b": torch.tensor(3)}}
 
@@ -112,7 +114,7 @@ def test_weights_that_do_not_fit_are_named():
 def test_json_is_replaced_as_a_whole(tmp_path, monkeypatch):
     path = tmp_path / "x.json"
     write_json(path, {"a": 1})
-    monkeypatch.setattr(module, "sync", lambda path: (_ for _ in ()).throw(OSError("power cut")))
+    monkeypatch.setattr(writing, "sync", lambda path: (_ for _ in ()).throw(OSError("power cut")))
     with pytest.raises(UserError, match="cannot be written: power cut"):
         write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}

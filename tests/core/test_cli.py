@@ -33,7 +33,7 @@ def trained(tmp_path_factory):
     toy = Path(__file__).parents[1] / "third_party" / "toy"
     environ = {**os.environ, "PYTHONPATH": str(toy), "UNNOISE_PLUGINS": "unnoise-toy"}
     words = ["train", "experiment=toy/small", "run=run", "train.device=cpu", "train.threads=1", "sample.n=4"]
-    command = [sys.executable, "-m", "unnoise.cli.main", *words]
+    command = [sys.executable, "-m", "unnoise", *words]
     done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder / "run"
@@ -357,6 +357,15 @@ def test_completion(cli, monkeypatch, line, some):
 
 def test_the_completion_script_is_bash():
     script = subprocess.run(
-        [sys.executable, "-m", "unnoise.cli.main", "completion", "bash"], capture_output=True
+        [sys.executable, "-m", "unnoise", "completion", "bash"], capture_output=True
     ).stdout
     assert subprocess.run(["bash", "-n"], input=script).returncode == 0
+
+
+def test_evaluation_keeps_its_samples_if_asked_to(cli, trained):
+    code, _, _ = cli(f"eval run={trained} n=4 steps=1 condition=upper out=judged samples=true")
+    assert code == 0
+    code, _, _ = cli(f"sample run={trained} n=4 steps=1 condition=upper out=sampled")
+    assert Path("judged/scores.json").exists()
+    same = {path.name: path.read_bytes() for path in Path("sampled").iterdir() if path.suffix not in (".json", ".png")}
+    assert same and all((Path("judged/samples") / name).read_bytes() == data for name, data in same.items())

@@ -460,7 +460,7 @@ def test_a_damaged_run_on_the_command_line(run, tmp_path, verb):
     put(run / "manifest.json", ["config", "denoiser", "name"], "os:system")
     (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("name: mlp", "name: os:system"))
     environ = {**os.environ, "PYTHONPATH": str(TOY), "UNNOISE_PLUGINS": "unnoise-toy"}
-    command = [sys.executable, "-m", "unnoise.cli.main", *verb.split(), "run=run"]
+    command = [sys.executable, "-m", "unnoise", *verb.split(), "run=run"]
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
     lines = done.stderr.splitlines()
     assert done.returncode == 2 and len(lines) == 2 and "no denoiser named 'os:system'" in lines[0]

@@ -14,7 +14,7 @@ from unnoise.errors import UserError
 from unnoise.plugins.registry import get_registry
 from unnoise.runs import Manifest, Run, evaluate, judge, load, show_scores, train, write_samples, write_scores
 from unnoise.runs.generate import captions
-from unnoise.training.checkpoint import sha256, write_json
+from unnoise.writing import sha256, write_json
 
 TOY = Path(__file__).parents[1] / "third_party" / "toy"
 CONFIG = {

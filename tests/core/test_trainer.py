@@ -14,9 +14,10 @@ from unnoise.errors import Interrupted, UserError
 from unnoise.schema import ConditionsConfig, EmaConfig, TrainConfig
 from unnoise.training.checkpoint import checkpoints
 from unnoise.training.data import EncodedData
+from unnoise.training.device import choose_device, uses_bfloat16
 from unnoise.training.optim import lr_factor
 from unnoise.training.tasks import Diffusion
-from unnoise.training.trainer import Events, Task, Trainer, choose_device, uses_bfloat16
+from unnoise.training.trainer import Events, Task, Trainer
 
 CONFIG = TrainConfig(
     precision="fp32",

@@ -6,7 +6,7 @@ import struct
 from contextlib import contextmanager
 from pathlib import Path
 
-from unnoise.training.checkpoint import sha256
+from unnoise.writing import sha256
 
 CONFIG = {
     "modality": "toy",

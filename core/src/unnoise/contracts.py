@@ -231,7 +231,7 @@ class Evidence:
         train, test: real data.
         noise: items decoded from pure noise, for the ceiling.
         seed: for whatever the metric draws.
-        cache: a folder where a metric may keep what it computed on real data, or None.
+        cache: a folder, there already, where a metric may keep what it computed on real data, or None.
     """
 
     generated: Sequence[Any]

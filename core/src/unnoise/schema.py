@@ -254,5 +254,7 @@ class EvalRequest:
     batch: int | None = ranged(None, 1, 1 << 20)
     out: str | None = None
     """Folder for ``scores.json``; ``<run>/eval/<date>-<time>`` if empty, and nothing is written with ``items``."""
+    samples: bool = False
+    """Also write the samples there, as ``unnoise sample`` does."""
     device: str = "auto"
     threads: int = ranged(0, 0, 4096)

@@ -121,7 +121,3 @@ def _dedent(text: str) -> str:
     from inspect import cleandoc
 
     return cleandoc(text)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

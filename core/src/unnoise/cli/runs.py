@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from shlex import quote
@@ -22,6 +23,7 @@ from unnoise.errors import Interrupted, UserError
 from unnoise.plugins import get_registry
 from unnoise.plugins.report import warn_skipped
 from unnoise.schema import EvalRequest, RunConfig, SampleRequest, check_numbers
+from unnoise.writing import output_folder
 
 if TYPE_CHECKING:
     from unnoise.contracts import Score
@@ -78,6 +80,7 @@ def evaluate(words: list[str]) -> int:
       metrics=[name,...]         some of the modality's metrics only
       data=<option> data.key=value   other real data to compare with
       out=<folder>               where scores.json goes
+      samples=true               keep the samples beside it
     """
     real = [word for word in words if re.match(r"\+*(data[.=]|modality=)", word)]  # composed as for training
     others = [word for word in words if word not in real]
@@ -154,41 +157,44 @@ def _sample(request: SampleRequest) -> None:
 
     check_numbers(request)
     model = _load(request)
-    started = time.monotonic()
-    with enough_memory("lower batch"):
-        samples = model.sample(request.n, request.seed, negative=request.negative, **_sampling_options(request))
-    seconds = time.monotonic() - started
-    folder = _folder(request.out, model.run.folder / "samples" / _now())
-    written = write_samples(samples, model.representation, folder)
+    with output_folder(_folder(request.out, model.run.folder / "samples" / _now()), fresh=not request.out) as folder:
+        started = time.monotonic()
+        with enough_memory("lower batch"):
+            samples = model.sample(request.n, request.seed, negative=request.negative, **_sampling_options(request))
+        seconds = time.monotonic() - started
+        written = write_samples(samples, model.representation, folder)
     rate = f"{len(samples.items)} samples in {seconds:.1f} s, {samples.record['nfe']} network evaluations each"
     print(f"{rate}\n{len(written)} files in {folder}\nlook at {folder / 'preview.png'}")
 
 
 def _evaluate(request: EvalRequest, real: list[str]) -> None:
     from unnoise.runs import evaluate as evaluate_run
-    from unnoise.runs import show_scores, write_scores
+    from unnoise.runs import show_scores, write_samples, write_scores
 
     check_numbers(request)
     if bool(request.run) == bool(request.items):
         raise UserError(
             "eval judges either a run or a file of items", "give run=<folder>, or modality=<name> items=<path>"
         )
-    if request.items:
-        folder = _folder(request.out, "") if request.out else None
-        scores, record = _judge_items(request, *_real_data(real))
-    else:
-        model = _load(request)
-        folder = _folder(request.out, model.run.folder / "eval" / _now())
-        data = _other_data(model, real) if real else None
-        n = 1000 if request.n is None else request.n
-        options = _sampling_options(request)
-        with enough_memory("lower batch"):
-            samples, scores = evaluate_run(model, n, request.seed, request.metrics, data=data, **options)
-        record = samples.record
-    show_scores(scores)
-    if folder is not None:
-        write_scores(scores, record, folder / "scores.json")
-        print(f"scores: {folder / 'scores.json'}")
+    model = None if request.items else _load(request)
+    given = model.run.folder / "eval" / _now() if model else ""
+    target = _folder(request.out, given) if model or request.out else None
+    with nullcontext() if target is None else output_folder(target, fresh=not request.out) as folder:
+        if model is None:
+            scores, record = _judge_items(request, *_real_data(real))
+        else:
+            data = _other_data(model, real) if real else None
+            n = 1000 if request.n is None else request.n
+            options = _sampling_options(request)
+            with enough_memory("lower batch"):
+                samples, scores = evaluate_run(model, n, request.seed, request.metrics, data=data, **options)
+            record = samples.record
+            if request.samples and folder is not None:
+                write_samples(samples, model.representation, folder / "samples")
+        show_scores(scores)
+        if folder is not None:
+            write_scores(scores, record, folder / "scores.json")
+            print(f"scores: {folder / 'scores.json'}")
 
 
 def _real_data(words: list[str]) -> tuple[str, dict[str, Any]]:

@@ -16,8 +16,9 @@ from unnoise.runs.build import check_process
 from unnoise.runs.manifest import CODEC_KEYS
 from unnoise.runs.run import Run
 from unnoise.schema import RunConfig, TrainConfig, check_numbers
+from unnoise.training.device import choose_device
 from unnoise.training.times import TimeSampling
-from unnoise.training.trainer import check_training, choose_device
+from unnoise.training.trainer import check_training
 
 
 def as_config(config: RunConfig | Mapping[str, Any]) -> RunConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -25,8 +26,8 @@ from unnoise.plugins.registry import Registry, get_registry
 from unnoise.progress import Bar
 from unnoise.runs.build import build_splits
 from unnoise.runs.generate import Model
-from unnoise.training.checkpoint import write_json, writing
 from unnoise.training.data import order, subset
+from unnoise.writing import write_json, writing
 
 
 def evaluate(
@@ -74,7 +75,7 @@ def evaluate(
         test=test,
         noise=noise_items(model, n, seed),
         seed=seed,
-        cache=model.run.folder / "cache",
+        cache=_cache(model.run.folder),
     )
     return samples, judge(evidence, model.manifest.modality, metrics, registry)
 
@@ -88,9 +89,6 @@ def judge(
         UserError: if a metric that was named cannot be had (for want of an optional package, say), or none at all.
     """
     registry = registry or get_registry()
-    if evidence.cache is not None:
-        with writing(evidence.cache):
-            evidence.cache.mkdir(parents=True, exist_ok=True)
     scores: list[Score] = []
     errors: list[UserError] = []
     names = metrics or registry.names("metric", modality)
@@ -158,6 +156,16 @@ def write_scores(scores: Sequence[Score], record: Mapping[str, Any], path: Path)
 
     table = [{key: plain(value) for key, value in asdict(score).items()} for score in scores]
     write_json(path, {"scores": table, "samples": dict(record)})
+
+
+def _cache(run: Path) -> Path | None:
+    """Where metrics keep what they compute once; None for a run that cannot be written, as somebody else's."""
+    folder = run / "cache"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK | os.X_OK) else None
 
 
 def _rows(seed: int, n: int, total: int) -> list[int]:

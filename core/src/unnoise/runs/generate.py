@@ -25,7 +25,8 @@ from unnoise.runs.versions import installed
 from unnoise.sampling import Plan, plan, sample
 from unnoise.schema import SampleConfig
 from unnoise.state import State
-from unnoise.training.checkpoint import Checkpoint, write_json, writing
+from unnoise.training.checkpoint import Checkpoint
+from unnoise.writing import write_json, writing
 
 Sizes = int | list[int] | Mapping[str, int | list[int]]
 

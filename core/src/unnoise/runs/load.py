@@ -22,8 +22,8 @@ from unnoise.runs.manifest import Manifest
 from unnoise.runs.run import Run
 from unnoise.runs.versions import check_versions, missing
 from unnoise.training.checkpoint import Checkpoint, check_fit, load_weights
+from unnoise.training.device import choose_device
 from unnoise.training.tasks import Coding
-from unnoise.training.trainer import choose_device
 
 M = TypeVar("M", bound=nn.Module)
 Tensors = Mapping[str, Tensor]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from unnoise.errors import UserError
-from unnoise.training.checkpoint import writing
+from unnoise.writing import writing
 
 try:
     import fcntl

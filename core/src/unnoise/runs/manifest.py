@@ -29,7 +29,7 @@ from unnoise.reading import (
 )
 from unnoise.reading.shape import refuse
 from unnoise.schema import RunConfig
-from unnoise.training.checkpoint import write_json
+from unnoise.writing import write_json
 
 FORMAT = 1
 CODEC_KEYS = ("run", "train")

@@ -36,10 +36,12 @@ from unnoise.runs.manifest import Manifest
 from unnoise.runs.run import Run
 from unnoise.sampling import plan
 from unnoise.schema import RunConfig
-from unnoise.training.checkpoint import load_weights, write_json, write_text
+from unnoise.training.checkpoint import load_weights
 from unnoise.training.data import Columns, EncodedData, Items, Selection, Unencoded
+from unnoise.training.device import choose_device
 from unnoise.training.tasks import Coding, Diffusion
-from unnoise.training.trainer import Events, Trainer, choose_device
+from unnoise.training.trainer import Events, Trainer
+from unnoise.writing import write_json, write_text
 
 _QUALITY_ITEMS = 512
 _CHUNK = 1024

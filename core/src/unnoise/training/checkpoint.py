@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
 import math
-import os
-import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +18,7 @@ from unnoise.errors import UserError
 from unnoise.reading import Check, check_file, plain, read_json, record, table, text, whole
 from unnoise.reading.files import reason
 from unnoise.reading.shape import shown
+from unnoise.writing import sha256, sync, write_json, writing
 
 _PREFIX = "step_"
 _STATE = "state.json"
@@ -33,16 +28,6 @@ _SHAPE: Check = record(
     rest=plain,
 )
 """Of ``state.json``. Tensor files are named by plain names: none lies outside of the checkpoint."""
-
-_NO_ROOM = "Make room (disk, quota, ulimit -f); a training run then goes on with resume=true."
-_NO_RIGHT = "Make the folder writable, or name another one; a training run then goes on with resume=true."
-_NO_FOLDER = "Was the folder moved or deleted? Put it back; a training run then goes on with resume=true."
-_NO_IDEA = "Look at the disk; a training run then goes on with resume=true."
-_FIXES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _NO_ROOM),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _NO_RIGHT),
-    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.ESTALE), _NO_FOLDER),
-}
 
 
 @dataclass(frozen=True)
@@ -230,52 +215,3 @@ def check_fit(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], what:
 
 def _type(x: Tensor) -> str:
     return str(x.dtype).removeprefix("torch.")
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while ``path`` is written into a :class:`UserError` that names it, the cause and a fix."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        number = error.errno if isinstance(error, OSError) else None
-        if match := re.search(r"(?:os error|Os \{ code:) (\d+)", str(error)):  # of newer and older safetensors
-            number = int(match[1])
-        cause = str(error) if number is None else os.strerror(number)
-        raise UserError(f"{path} cannot be written: {cause}", _FIXES.get(number or 0, _NO_IDEA)) from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file to disk as :func:`write_text`; readable, and the same bytes for the same value."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file to disk, complete or not at all; raises :class:`UserError` if it cannot be written."""
-    temporary = path.with_name(f".{path.name}")
-    with writing(path):
-        try:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-            sync(temporary)
-            temporary.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Flush a file or a folder to disk. Windows flushes no folders, and no files that are open for reading only."""
-    if os.name == "nt" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

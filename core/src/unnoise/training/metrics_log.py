@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unnoise.errors import UserError
 from unnoise.reading import check_file
-from unnoise.training.checkpoint import sync, write_text, writing
+from unnoise.writing import sync, write_text, writing
 
 
 class MetricsLog:

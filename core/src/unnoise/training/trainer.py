@@ -17,6 +17,7 @@ from unnoise.errors import Interrupted, UserError, did_you_mean
 from unnoise.progress import Bar
 from unnoise.schema import TrainConfig, check_numbers
 from unnoise.training.checkpoint import Checkpoint, check_fit, load_weights, prune, save_checkpoint
+from unnoise.training.device import uses_bfloat16
 from unnoise.training.ema import Ema
 from unnoise.training.interruption import interruption
 from unnoise.training.metrics_log import MetricsLog
@@ -233,41 +234,6 @@ class Trainer:
         with self.ema.applied():
             self.events.preview(self.state.step)
         self.task.train()
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" prefers a GPU. Raises UserError if it is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, dtype=torch.float64, device=device)  # noise is drawn in it; Apple's GPUs lack it
-    except (RuntimeError, AssertionError, TypeError) as error:
-        here = ["cpu"] + ["cuda"] * torch.cuda.is_available()
-        fix = f"this machine has: {', '.join(here)}; auto takes the best"
-        raise UserError(f"device {name!r} cannot be used: {_first_sentence(error)}", fix) from error
-    return device
-
-
-def _first_sentence(error: Exception) -> str:
-    """What torch says, without its advice and its list of every device there ever was."""
-    text = str(error).splitlines()[0].split(". ")[0]
-    return "there is no such device" if text.startswith("Expected one of") else text
-
-
-def uses_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether a network runs in bfloat16 under ``precision``; weights stay in float32 anyway.
-
-    "auto" takes it where there are matrix units for it: on GPUs that have it, and on CPUs with AMX.
-    """
-    if precision not in ("auto", "fp32", "bf16"):
-        raise UserError(f"train.precision {precision!r} does not exist", "There is: auto, fp32, bf16")
-    if precision == "auto" and device.type == "cpu":
-        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot say
-        return bool(capabilities.get("amx_bf16", False))
-    if precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return precision == "bf16"
 
 
 def check_training(config: TrainConfig) -> None:

@@ -1,0 +1,44 @@
+"""Where a network runs, and in which precision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from unnoise.errors import UserError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; "auto" prefers a GPU. Raises UserError if it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, dtype=torch.float64, device=device).tolist()  # noise is drawn in it; Apple's GPUs lack it
+    except (RuntimeError, AssertionError, TypeError) as error:
+        here = ["cpu"] + ["cuda"] * torch.cuda.is_available()
+        fix = f"this machine has: {', '.join(here)}; auto takes the best"
+        raise UserError(f"device {name!r} cannot be used: {_first_sentence(error)}", fix) from error
+    return device
+
+
+def _first_sentence(error: Exception) -> str:
+    """What torch says, without its advice and its list of every device there ever was."""
+    text = str(error).splitlines()[0].split(". ")[0]
+    return "there is no such device" if text.startswith("Expected one of") else text
+
+
+def uses_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether a network runs in bfloat16 under ``precision``; weights stay in float32 anyway.
+
+    "auto" takes it where there are matrix units for it: on GPUs that have it, and on CPUs with AMX.
+    """
+    if precision not in ("auto", "fp32", "bf16"):
+        raise UserError(f"train.precision {precision!r} does not exist", "There is: auto, fp32, bf16")
+    if precision == "auto" and device.type == "cpu":
+        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot say
+        return bool(capabilities.get("amx_bf16", False))
+    if precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return precision == "bf16"
