@@ -72,7 +72,7 @@ def test_a_mixed_file_is_skipped_counted_and_named_once(tmp_path):
     assert Selection.of(data, representation).notes() == [
         "left out 1 of 6 items: several pieces: [Cl-].[Na+]",
         "left out 1 of 6 items: it has a wildcard in place of an atom: *CC*",
-        "left out 1 of 6 items: it has a bond that is not single, double, triple or aromatic: [NH3]->[Fe]",
+        "left out 1 of 6 items: it has a bond that is not single, double or triple: [NH3]->[Fe]",
         f"left out 1 of 6 items: more than 128 heavy atoms: {'C' * 60}",
     ]
     again = MoleculeGraph()

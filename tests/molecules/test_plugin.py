@@ -10,7 +10,12 @@ from unnoise.testing import modality_checks
 test_contract = modality_checks("molecules")
 test_contract_conditional = modality_checks(
     "molecules",
-    words=["data=molecules/nci", "data.max_atoms=9", "conditions.use=[logp,rings]", "representation.aromatic=true"],
+    words=[
+        "data=molecules/nci",
+        "data.max_atoms=9",
+        "conditions.use=[logp,rings]",
+        "representation.aromatic=false",
+    ],
 )
 
 

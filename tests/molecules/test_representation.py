@@ -38,9 +38,25 @@ def test_padding_changes_nothing(fitted, smiles):
 
 def test_frequent_atom_types_come_first(fitted):
     kinds = [str(kind) for kind in fitted.vocabulary]
-    assert kinds[0] == "C"
-    assert {"N+1", "O-1"} <= set(kinds)
+    assert kinds[0] == "c"
+    assert {"C", "N+1", "n", "O-1"} <= set(kinds)
     assert fitted.layout["atoms"].classes == len(kinds)
+
+
+def test_elements_alone_are_fewer_kinds_of_the_same_molecules(smiles):
+    plain = MoleculeGraph(aromatic=False)
+    plain.fit(smiles)
+    assert {str(kind) for kind in plain.vocabulary} == {"C", "O", "N", "F", "N+1", "O-1"}
+    assert plain.decode(plain.encode(smiles)) == [canonical(text) for text in smiles]
+
+
+def test_bonds_decide_not_what_atoms_say_of_them(fitted):
+    state = fitted.encode(["OC1CC1F", "c1ccccc1"])
+    kinds = {str(kind): index for index, kind in enumerate(fitted.vocabulary)}
+    atoms = state.parts["atoms"]
+    swapped = torch.where(atoms == kinds["C"], kinds["c"], torch.where(atoms == kinds["c"], kinds["C"], atoms))
+    assert not torch.equal(swapped, atoms)
+    assert fitted.decode(state.replace({**state.parts, "atoms": swapped})) == fitted.decode(state)
 
 
 def test_it_is_rebuilt_from_settings_and_buffers(fitted, smiles):
@@ -63,7 +79,7 @@ def test_sizes_follow_the_training_data():
 
 def test_what_is_left_out_is_named_and_not_measured():
     items = ["CCO", "CCCCCC", "CC.O", "CCBr", "what"]
-    representation = MoleculeGraph(max_atoms=5, min_count=2)
+    representation = MoleculeGraph(max_atoms=5, min_count=2, aromatic=False)
     representation.fit([*items, "OCC"])
     assert representation.unfit(items) == {
         1: "more than 5 heavy atoms",

@@ -94,14 +94,14 @@ def test_single_atoms_and_mask_tokens():
     layout = Layout(
         (
             Part("atoms", "categorical", ("nodes",), classes=3),
-            Part("bonds", "categorical", ("nodes", "nodes"), classes=5, symmetric=True),
+            Part("bonds", "categorical", ("nodes", "nodes"), classes=4, symmetric=True),
         )
     ).with_absorbing({"atoms", "bonds"})
     single = {"atoms": torch.tensor([[3]]), "bonds": torch.zeros(1, 1, 1, dtype=torch.int64)}
     alone = State(layout, single, {"nodes": torch.ones(1, 1, dtype=torch.bool)})
     output = make(layout)(alone, level(1), None)
     assert output["atoms"].shape == (1, 1, 3)
-    assert output["bonds"].shape == (1, 1, 1, 5)
+    assert output["bonds"].shape == (1, 1, 1, 4)
     masked = torch.full((1, 2, 2), 4) * ~torch.eye(2, dtype=torch.bool)
     double = {"atoms": torch.tensor([[3, 0]]), "bonds": masked}
     pair = State(layout, double, {"nodes": torch.ones(1, 2, dtype=torch.bool)})
@@ -138,5 +138,5 @@ def test_pairs_spread_and_pick_are_inverse():
 def test_user_errors(state):
     with pytest.raises(UserError, match="does not divide"):
         GraphTransformer(state.layout, 0, width=32, heads=6)
-    with pytest.raises(UserError, match="bonds of 4 or 5 classes"):
+    with pytest.raises(UserError, match="bonds of 4 classes"):
         GraphTransformer(Layout.tensor(3), 0)

@@ -45,6 +45,8 @@ from unnoise.writing import write_json, write_text
 
 _QUALITY_ITEMS = 512
 _CHUNK = 1024
+_PREVIEWED = 64
+"""Most samples of a preview while a model trains: a run may be set to draw thousands when it is done."""
 
 
 def train(config: RunConfig | Mapping[str, Any], folder: str | Path, registry: Registry | None = None) -> Run:
@@ -188,7 +190,8 @@ def _task(config: RunConfig, registry: Registry, manifest: Manifest, data: Encod
     """A model as it is before its first step, of the run's seed. Everything of the config has been read then."""
     torch.manual_seed(config.seed)
     parts, sampling = Assembly(registry, manifest), config.sample
-    plan(sampling.sampler, parts.denoiser.product, sampling.steps, sampling.spacing, **sampling.sampler_options)
+    options = {"categorical": sampling.categorical, **sampling.sampler_options}
+    plan(sampling.sampler, parts.denoiser.product, sampling.steps, sampling.spacing, **options)
     return Diffusion(parts.representation, parts.denoiser, data, config.train, config.conditions, config.seed)
 
 
@@ -260,7 +263,7 @@ def _preview(config: RunConfig, run: Run, task: Diffusion, data: EncodedData, st
     A picture that cannot be made is no reason to end a run.
     """
     model = Model(run, task.representation, task.denoiser)
-    n = config.sample.n
+    n = min(config.sample.n, _PREVIEWED)
     raw = {name: column[torch.arange(n) % len(column)] for name, column in data.columns.items()}
     path = run.folder / "previews" / f"step_{step:08d}.png"
     try:

@@ -18,14 +18,12 @@ BONDS = {
     Chem.BondType.SINGLE: 1.0,
     Chem.BondType.DOUBLE: 2.0,
     Chem.BondType.TRIPLE: 3.0,
-    Chem.BondType.AROMATIC: 1.5,
 }
-"""RDKit's type of every bond class, in the order of classes -> its bond order; class 0 is no bond. Only graphs in which
-aromatic bonds have their own class use the last."""
+"""RDKit's type of every bond class, in the order of classes -> its bond order; class 0 is no bond."""
 
 _KINDS = tuple(BONDS)
 _CLASS = {kind: index for index, kind in enumerate(_KINDS) if index}
-_TYPE = re.compile(r"([A-Z][a-z]?)([+-]\d+)?(?:H(\d+))?")
+_TYPE = re.compile(r"([A-Za-z][a-z]?)([+-]\d+)?(?:H(\d+))?")
 
 LONGEST = 2000
 """Characters of a SMILES that is read. RDKit needs quadratic time, and at some tens of thousands of atoms its recursion
@@ -45,24 +43,29 @@ class AtomType:
         charge: formal charge.
         hydrogens: number of implicit hydrogens, where it is not what the atom's valence asks for (radicals, some
             metals); None where it is.
+        aromatic: whether it says of itself that it is in an aromatic ring. That is its bonds' affair: nothing is built
+            from what it says.
     """
 
     symbol: str
     charge: int = 0
     hydrogens: int | None = None
+    aromatic: bool = False
 
     def __str__(self) -> str:
         charge = f"{self.charge:+d}" if self.charge else ""
-        return self.symbol + charge + ("" if self.hydrogens is None else f"H{self.hydrogens}")
+        symbol = self.symbol.lower() if self.aromatic else self.symbol
+        return symbol + charge + ("" if self.hydrogens is None else f"H{self.hydrogens}")
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The inverse of ``str``: ``"N+1"``, ``"C+0H2"`` or ``"CH2"``."""
+        """The inverse of ``str``: ``"N+1"``, ``"CH2"`` or ``"c"``."""
         match = _TYPE.fullmatch(text)
         if match is None:
             raise ValueError(f"{text!r} is no atom type")
         symbol, charge, hydrogens = match.groups()
-        return cls(symbol, int(charge or 0), None if hydrogens is None else int(hydrogens))
+        count = None if hydrogens is None else int(hydrogens)
+        return cls(symbol.capitalize(), int(charge or 0), count, symbol.islower())
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,11 @@ def parse(smiles: str) -> Chem.Mol | None:
 @lru_cache(maxsize=1 << 18)
 def graph_of(smiles: str, aromatic: bool = False) -> Graph:
     """The graph of a SMILES. Its atoms are in RDKit's canonical order: every SMILES of a molecule has the same graph.
+    Aromatic rings are written as alternating bonds.
 
     Args:
         smiles: of the molecule.
-        aromatic: whether aromatic bonds have their own class; else aromatic rings are written as alternating bonds.
+        aromatic: whether types of atoms tell of aromatic rings.
 
     Raises:
         NotRepresentableError: if it does not parse, or :func:`smiles_of` does not give the same molecule back.
@@ -107,12 +111,12 @@ def graph_of(smiles: str, aromatic: bool = False) -> Graph:
     plain = Chem.RenumberAtoms(plain, list(plain.GetPropsAsDict(True, True)["_smilesAtomOutputOrder"]))
     if any(atom.GetAtomicNum() == 0 for atom in plain.GetAtoms()):
         raise NotRepresentableError("it has a wildcard in place of an atom")
-    if not aromatic:
-        with rdBase.BlockLogs():
-            Chem.Kekulize(plain, clearAromaticFlags=True)
+    rings = [atom.GetIsAromatic() for atom in plain.GetAtoms()]
+    with rdBase.BlockLogs():
+        Chem.Kekulize(plain, clearAromaticFlags=True)
     for bond in plain.GetBonds():
         if bond.GetBondType() not in _CLASS:
-            raise NotRepresentableError("it has a bond that is not single, double, triple or aromatic")
+            raise NotRepresentableError("it has a bond that is not single, double or triple")
     bonds = tuple(sorted(_edge(bond) for bond in plain.GetBonds()))
     bare = Graph(tuple(AtomType(a.GetSymbol(), a.GetFormalCharge()) for a in plain.GetAtoms()), bonds)
     # Where RDKit's own count of hydrogens differs from the molecule's, the count becomes part of the type.
@@ -121,8 +125,8 @@ def graph_of(smiles: str, aromatic: bool = False) -> Graph:
     wanted = [atom.GetTotalNumHs() for atom in plain.GetAtoms()]
     guessed = [atom.GetTotalNumHs() for atom in guess.GetAtoms()]
     atoms = tuple(
-        kind if have == want else AtomType(kind.symbol, kind.charge, want)
-        for kind, have, want in zip(bare.atoms, guessed, wanted, strict=True)
+        AtomType(kind.symbol, kind.charge, None if have == want else want, aromatic and ring)
+        for kind, have, want, ring in zip(bare.atoms, guessed, wanted, rings, strict=True)
     )
     graph = Graph(atoms, bonds)
     if smiles_of(graph) != expected:
@@ -141,12 +145,7 @@ def assemble(graph: Graph) -> Chem.RWMol:
             atom.SetNumExplicitHs(kind.hydrogens)
         molecule.AddAtom(atom)
     for i, j, index in graph.bonds:
-        kind = _KINDS[index]
-        molecule.AddBond(i, j, kind)
-        if kind == Chem.BondType.AROMATIC:
-            molecule.GetBondBetweenAtoms(i, j).SetIsAromatic(True)
-            molecule.GetAtomWithIdx(i).SetIsAromatic(True)
-            molecule.GetAtomWithIdx(j).SetIsAromatic(True)
+        molecule.AddBond(i, j, _KINDS[index])
     return molecule
 
 

@@ -26,25 +26,25 @@ class MoleculeGraph(Representation):
     """SMILES <-> heavy atoms and the bonds between them.
 
     Two categorical parts over the masked axis ``nodes``: ``atoms`` (kinds of atom met in the training data; charge is
-    part of the kind) and ``bonds`` (none, single, double, triple, and aromatic if asked for). Hydrogens follow from
-    valence, or are part of the kind of atom where they do not. Stereochemistry and isotopes are not represented.
-    Nothing is repaired on the way back: what breaks the rules of valence becomes a SMILES that does not parse.
+    part of the kind) and ``bonds`` (none, single, double, triple). Hydrogens follow from valence, or are part of the
+    kind of atom where they do not. Stereochemistry and isotopes are not represented. Nothing is repaired on the way
+    back: what breaks the rules of valence becomes a SMILES that does not parse.
 
     Args:
         max_atoms: larger molecules are left out, as all are stored with as many pairs of atoms as the largest has; 0
             takes all.
         min_count: atom types with fewer atoms than this in the training data are left out, with their molecules.
         connected: leave out what consists of several pieces (salts, mixtures).
-        aromatic: give aromatic bonds a class of their own. Without it aromatic rings are written as alternating bonds,
-            of which there are two equal ways: hard to draw bond by bond, so samples have too few such rings. With it
-            rings are drawn that no alternation fits, which are not valid.
+        aromatic: whether atoms of aromatic rings are kinds of their own. Nothing is built from that (rings are written
+            as alternating bonds), but it settles early, atom by atom, what else many bonds would have to agree upon:
+            without it samples have too few such rings.
     """
 
     sizes_seen: Tensor
     """int64 ``(largest + 1,)``: number of training molecules with so many atoms."""
 
     def __init__(
-        self, max_atoms: int = 128, min_count: int = 1, connected: bool = True, aromatic: bool = False
+        self, max_atoms: int = 128, min_count: int = 1, connected: bool = True, aromatic: bool = True
     ) -> None:
         super().__init__()
         if max_atoms < 0 or min_count < 1:
@@ -52,7 +52,8 @@ class MoleculeGraph(Representation):
                 f"representation: max_atoms={max_atoms} and min_count={min_count}",
                 "max_atoms is 0 (no limit) or more, min_count 1 or more",
             )
-        self.max_atoms, self.min_count, self.connected, self.aromatic = max_atoms, min_count, connected, aromatic
+        self.max_atoms, self.min_count = max_atoms, min_count
+        self.connected, self.aromatic = connected, aromatic
         self.vocabulary: tuple[AtomType, ...] = ()
 
     def fit(self, items: Sequence[str]) -> None:
@@ -138,9 +139,7 @@ class MoleculeGraph(Representation):
         self.layout = Layout(
             (
                 Part("atoms", "categorical", ("nodes",), classes=len(vocabulary)),
-                Part(
-                    "bonds", "categorical", ("nodes", "nodes"), classes=len(BONDS) - (not self.aromatic), symmetric=True
-                ),
+                Part("bonds", "categorical", ("nodes", "nodes"), classes=len(BONDS), symmetric=True),
             )
         )
         self.register_buffer("sizes_seen", torch.zeros(largest + 1, dtype=torch.int64))

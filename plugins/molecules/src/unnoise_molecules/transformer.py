@@ -129,17 +129,17 @@ class GraphTransformer(Network):
         mlp_ratio: float = 2.0,
     ) -> None:
         super().__init__()
-        if layout.names != ("atoms", "bonds") or layout["bonds"].classes not in (len(BONDS) - 1, len(BONDS)):
+        if layout.names != ("atoms", "bonds") or layout["bonds"].classes != len(BONDS):
             parts = ", ".join(f"{part.name} ({part.classes} classes)" for part in layout)
             raise UserError(
-                f"graph_transformer denoises atoms, and bonds of {len(BONDS) - 1} or {len(BONDS)} classes, not {parts}",
+                f"graph_transformer denoises atoms, and bonds of {len(BONDS)} classes, not {parts}",
                 "choose another denoiser",
             )
         if width % heads:
             raise UserError(f"denoiser.heads={heads} does not divide denoiser.width={width}", "choose a divisor")
         atoms, bonds = layout["atoms"], layout["bonds"]
         self.atoms, self.bonds = atoms, bonds
-        orders = torch.tensor([*list(BONDS.values())[: bonds.classes], 0.0][: bonds.tokens])  # a mask counts as no bond
+        orders = torch.tensor([*BONDS.values(), 0.0][: bonds.tokens])  # a mask counts as no bond
         self.register_buffer("orders", orders, persistent=False)
         self.embed = nn.Embedding(atoms.tokens * _VALENCES, width)
         self.nodes_in = nn.Linear(node_features(atoms.classes, bonds.tokens), width)
