@@ -191,7 +191,7 @@ def test_a_run_is_not_overwritten_and_is_resumed_by_its_folder_alone(cli):
 def test_a_run_is_not_resumed_as_another_model_and_stays_as_it_is(cli):
     assert cli("train experiment=toy/small train.steps=2 run=r train.device=cpu")[0] == 0
     before = [Path("r", name).read_bytes() for name in ("config.yaml", "manifest.json")]
-    for change in ("denoiser.width=9", "seed=5"):
+    for change in ("denoiser.width=9", "seed=5", "train.optimizer=muon"):
         code, _, err = cli(f"train run=r resume=true train.steps=4 {change}")
         assert (code, err.startswith(f"unnoise: a resumed run keeps its {change.split('=')[0]}")) == (2, True)
     assert [Path("r", name).read_bytes() for name in ("config.yaml", "manifest.json")] == before

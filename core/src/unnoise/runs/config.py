@@ -15,6 +15,7 @@ from unnoise.plugins.registry import Registry
 from unnoise.runs.build import check_process
 from unnoise.runs.manifest import CODEC_KEYS
 from unnoise.runs.run import Run
+from unnoise.sampling.descents import descent
 from unnoise.schema import RunConfig, TrainConfig, check_numbers
 from unnoise.training.device import choose_device
 from unnoise.training.times import TimeSampling
@@ -63,6 +64,7 @@ def check(config: RunConfig, registry: Registry) -> None:
         registry.check("representation", config.representation, modality)
         registry.check("denoiser", config.denoiser, modality)
         registry.find("sampler", config.sample.sampler)
+        descent(config.sample.categorical)
         registry.check("guidance", {"name": "cfg", **config.sample.guidance})
         for name, node in config.process.items():
             check_process(f"process.{name}", node)
@@ -90,6 +92,7 @@ def _model_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a run may not change half-way, as dotted keys. The data is not among it: they may have moved."""
     codec = {key: value for key, value in (config["codec"] or {}).items() if key not in CODEC_KEYS}
     kept = {"modality": config["modality"], "stage": config["stage"], "seed": config["seed"], "codec": codec}
+    kept["train.optimizer"] = config["train"]["optimizer"]  # its moments are in the checkpoint
     if config["stage"] == "diffusion":
         kept |= {key: config[key] for key in ("representation", "denoiser", "process")}
         kept["conditions"] = {key: config["conditions"][key] for key in ("use", "dim", "tokens")}

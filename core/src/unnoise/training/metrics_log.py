@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unnoise.errors import UserError
 from unnoise.reading import check_file
+from unnoise.reading.files import reason
 from unnoise.writing import sync, write_text, writing
 
 
@@ -103,9 +104,13 @@ class MetricsLog:
         """
         if not os.path.lexists(self.path):
             return
-        check_file(self.path, fix="Remove it, or put a copy in its place.")
+        fix = "Remove it, or put a copy in its place."
+        check_file(self.path, fix=fix)
+        try:
+            content = self.path.read_bytes().decode("utf-8", errors="replace")
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be read: {reason(error)}", fix) from error
         kept = []
-        content = self.path.read_bytes().decode("utf-8", errors="replace")
         for number, line in enumerate(content.splitlines(keepends=True), start=1):
             if not line.endswith("\n"):
                 continue
