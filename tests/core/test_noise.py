@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import replace
 
@@ -19,6 +20,8 @@ PARTS = [
     Part("scalar", "gaussian", ()),
     Part("bonds", "categorical", ("n", "n"), classes=4, symmetric=True),
     Part("pairs", "gaussian", ("n", "n", 2)),
+    Part("distances", "gaussian", ("n", "n", 3), symmetric=True),
+    Part("fixed", "gaussian", (4, 4, 2), symmetric=True),
 ]
 seeds = st.integers(-(2**63), 2**63 - 1)
 
@@ -86,6 +89,10 @@ def test_pairs_are_symmetric_where_asked_and_else_not() -> None:
         assert torch.equal(x, x.transpose(1, 2))
         upper = x[0][torch.triu_indices(6, 6).unbind()]
         assert len(set(upper.tolist())) == 21
+    for part, n in ((PARTS[5], 6), (PARTS[6], 4)):
+        for x in draws(noise, part, n):
+            assert torch.equal(x, x.transpose(1, 2))
+            assert len(set(x[0].flatten().tolist())) == n * (n + 1) // 2 * x.shape[-1]
     for x in draws(noise, PARTS[4], 6):
         assert len(set(x[0].flatten().tolist())) == 72
 
@@ -95,9 +102,24 @@ def test_shapes_types_and_ranges() -> None:
     for part in PARTS:
         uniform, normal = draws(noise, part, 5)
         assert uniform.shape == normal.shape == (2, *shape_of(part, 5))
+        assert uniform.is_contiguous() and normal.is_contiguous()
         assert uniform.dtype == torch.float64 and normal.dtype == torch.float32
         assert bool(((uniform > 0) & (uniform < 1)).all()) and bool(normal.isfinite().all())
     assert draws(noise, PARTS[1], 0)[1].shape == (2, 0, 3)
+
+
+def test_every_word_of_a_block_is_used_once() -> None:
+    """The elements of an item are the words of consecutive blocks: counter (block, row, draw, stream)."""
+    noise, part, draw = Noise.of(11, 2), PARTS[3], 6
+    x = noise.uniform(part, (7, 7), draw)
+    pairs = [(i, j) for j in range(7) for i in range(j + 1)]  # 28 pairs, 7 blocks
+    stream = int.from_bytes(hashlib.blake2b(b"bonds\0sample", digest_size=4).digest(), "little")
+    words = philox(
+        [torch.arange(7), torch.tensor(0), torch.tensor(draw), torch.tensor(stream)],
+        [noise.seeds[:, None], torch.tensor(0)],
+    )
+    expected = (torch.stack(words, -1).flatten(1).double() + 0.5) / 2**32
+    assert torch.equal(torch.stack([x[:, i, j] for i, j in pairs], 1), expected)
 
 
 def _kolmogorov(values: torch.Tensor, cdf: torch.Tensor) -> float:
@@ -147,8 +169,3 @@ def test_seeds() -> None:
     run, other = Noise.training(0, index), Noise.training(1, index)
     assert torch.equal(run.seeds[3:], Noise.training(0, index[3:]).seeds)
     assert not set(run.seeds.tolist()) & set(other.seeds.tolist()) and not set(run.seeds.tolist()) & set(range(1000))
-
-
-def test_too_many_pairs_is_named() -> None:
-    with pytest.raises(ValueError, match=r"'pairs'.*65,535"):
-        Noise.of(0, 1).uniform(PARTS[4], (70_000, 1, 2))

@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,15 +27,18 @@ _ROUNDS = 10
 
 def philox(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Philox 4x32-10. Words are int64 tensors holding values in [0, 2^32); they broadcast against each other."""
-    c0, c1, c2, c3 = counter
+    shape = np.broadcast_shapes(*(word.shape for word in (*counter, *key)))
+    c0, c1, c2, c3 = (word.expand(shape) for word in counter)
     k0, k1 = key
     for _ in range(_ROUNDS):
-        # The product of two 32-bit words fills 64 bits; int64 wraps, and the mask takes the sign extension off.
+        # The product of two 32-bit words fills 64 bits; int64 wraps, and the mask takes the sign extension off. What
+        # stands above 32 bits in the low halves and in the keys goes with the same mask.
         product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        high0, high1 = (product0 >> 32) & _MASK, (product1 >> 32) & _MASK
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, product1 & _MASK, high0 ^ c3 ^ k1, product0 & _MASK
-        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
-    return c0, c1, c2, c3
+        c0 = (product1 >> 32).bitwise_xor_(c1).bitwise_xor_(k0).bitwise_and_(_MASK)
+        c2 = (product0 >> 32).bitwise_xor_(c3).bitwise_xor_(k1).bitwise_and_(_MASK)
+        c1, c3 = product1, product0
+        k0, k1 = k0 + _WEYL[0], k1 + _WEYL[1]
+    return c0, c1.bitwise_and_(_MASK), c2, c3.bitwise_and_(_MASK)
 
 
 class Noise:
@@ -87,49 +91,67 @@ class Noise:
             draw: which draw of this purpose, 0 <= draw < 2^32.
             purpose: what it is for; different purposes are independent.
         """
-        return (self._words(part, tuple(shape), draw, purpose).double() + 0.5) * 2.0**-32
+        words = torch.stack(self._words(part, tuple(shape), draw, purpose), dim=-1)
+        return _placed(_unit(words), part, tuple(shape))
 
     def normal(self, part: Part, shape: Sequence[int], draw: int = 0, purpose: str = "sample") -> Tensor:
         """Standard normal numbers, float32 ``(B, *shape)``; arguments as for :meth:`uniform`.
 
         Box & Muller (1958) in float64, so that devices agree after rounding to float32; |value| <= 6.76.
         """
-        u = (self._words(part, tuple(shape), draw, purpose, flat=False).double() + 0.5) * 2.0**-32
-        radius, angle = torch.sqrt(-2.0 * torch.log(u[0::2])), 2.0 * math.pi * u[1::2]
-        values = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=1).flatten(0, 1)
-        return _unblock(values, part, tuple(shape)).float()
+        words = self._words(part, tuple(shape), draw, purpose)
+        values = torch.empty(*words[0].shape, 4, device=words[0].device)
+        for k in (0, 2):
+            radius = _unit(words[k]).log_().mul_(-2).sqrt_()
+            angle = _unit(words[k + 1]).mul_(2 * math.pi)
+            torch.mul(radius, angle.cos(), out=values[..., k])
+            torch.mul(radius, angle.sin_(), out=values[..., k + 1])
+        return _placed(values, part, tuple(shape))
 
-    def _words(self, part: Part, shape: tuple[int, ...], draw: int, purpose: str, flat: bool = True) -> Tensor:
-        """32-bit words: ``(B, *shape)`` if ``flat``, else the generator's own blocks ``(4, B, positions, blocks)``."""
+    def _words(self, part: Part, shape: tuple[int, ...], draw: int, purpose: str) -> tuple[Tensor, ...]:
+        """The four words of every block, ``(B, rows, blocks)`` each (see :func:`_rows`)."""
+        rows, length = _rows(part, shape)
         seeds = self.seeds[:, None, None]
-        zero = torch.zeros_like(seeds)
-        blocks = torch.arange(-(-part.fixed_size // 4), device=seeds.device)[None, None, :]
-        counter = (blocks, _positions(part, shape, seeds.device), zero + draw, zero + _stream(part.name, purpose))
-        words = torch.stack(philox(counter, (seeds & _MASK, (seeds >> 32) & _MASK)))
-        return _unblock(words, part, shape) if flat else words
+        counter = (
+            torch.arange(-(-length // 4), device=seeds.device),
+            torch.arange(rows, device=seeds.device)[:, None],
+            seeds.new_full((), draw),
+            seeds.new_full((), _stream(part.name, purpose)),
+        )
+        return philox(counter, (seeds & _MASK, (seeds >> 32) & _MASK))
 
 
-def _positions(part: Part, shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """The variable coordinates of every position as one 32-bit word, ``(1, positions, 1)``."""
-    sizes = shape[: len(part.variable_axes)]
-    if not sizes:
-        return torch.zeros(1, 1, 1, dtype=torch.int64, device=device)
-    i = torch.arange(sizes[0], device=device)
-    if len(sizes) == 1:
-        return i[None, :, None]
-    if max(sizes) > 0xFFFF:
-        raise ValueError(f"part {part.name!r}: an axis of pairs may have at most 65,535 elements, not {max(sizes)}")
-    j = torch.arange(sizes[1], device=device)
-    low, high = i[:, None].expand(sizes), j[None, :].expand(sizes)
+def _unit(words: Tensor) -> Tensor:
+    """Words as numbers in (0, 1), float64."""
+    return words.double().add_(0.5).mul_(2.0**-32)
+
+
+def _rows(part: Part, shape: tuple[int, ...]) -> tuple[int, int]:
+    """How many rows of how many distinct elements an item has; element e of a row is word e % 4 of block e // 4.
+
+    More padding must not move an element, so what varies in size comes first. Pairs of two variable axes have a row for
+    each first end; symmetric ones are stored once, ``i <= j`` as number ``j (j + 1) / 2 + i`` of a single row.
+    """
     if part.symmetric:
-        low, high = torch.minimum(low, high), torch.maximum(low, high)
-    return ((low << 16) | high).reshape(1, -1, 1)
+        return 1, _pairs(shape) * math.prod(shape[2:])
+    rows = shape[0] if len(part.variable_axes) == 2 else 1
+    return rows, math.prod(shape) // max(rows, 1)
 
 
-def _unblock(words: Tensor, part: Part, shape: tuple[int, ...]) -> Tensor:
-    """``(4, B, positions, blocks)`` -> ``(B, *shape)``: element e of a position is word e % 4 of block e // 4."""
-    flat = words.permute(1, 2, 3, 0).flatten(2)[:, :, : part.fixed_size]
-    return flat.reshape(words.shape[1], *shape)
+def _placed(values: Tensor, part: Part, shape: tuple[int, ...]) -> Tensor:
+    """Numbers of every block, ``(B, rows, blocks, 4)``, as a tensor of the part, ``(B, *shape)``."""
+    batch = len(values)
+    values = values.flatten(2)[:, :, : _rows(part, shape)[1]]
+    if part.symmetric:
+        i = torch.arange(shape[0], device=values.device)
+        low, high = torch.minimum(i, i[:, None]), torch.maximum(i, i[:, None])
+        pair = (high * (high + 1) // 2 + low).flatten()
+        values = values.reshape(batch, _pairs(shape), math.prod(shape[2:])).index_select(1, pair)
+    return values.reshape(batch, *shape).contiguous()
+
+
+def _pairs(shape: tuple[int, ...]) -> int:
+    return shape[0] * (shape[0] + 1) // 2
 
 
 @lru_cache(maxsize=1024)

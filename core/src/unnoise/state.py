@@ -188,9 +188,14 @@ def project(part: Part, x: Tensor, mask: Tensor | None) -> Tensor:
 
 def mirror(x: Tensor) -> Tensor:
     """Copy the upper triangle of axes 1 and 2 onto the lower one, so that ``x[:, i, j] == x[:, j, i]``."""
+    return torch.where(upper(x), x, x.transpose(1, 2))
+
+
+def upper(x: Tensor) -> Tensor:
+    """Where axes 1 and 2 are in their upper triangle, diagonal included; bool, broadcasts against ``x``."""
     n = x.shape[1]
-    upper = torch.ones(n, n, dtype=torch.bool, device=x.device).triu()
-    return torch.where(upper.reshape(1, n, n, *(1 for _ in x.shape[3:])), x, x.transpose(1, 2))
+    triangle = torch.ones(n, n, dtype=torch.bool, device=x.device).triu()
+    return triangle.reshape(1, n, n, *(1 for _ in x.shape[3:]))
 
 
 def _fit(x: Tensor, dim: int, size: int) -> Tensor:
