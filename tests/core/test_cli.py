@@ -143,6 +143,31 @@ def test_results_that_cannot_be_written_are_a_users_error(cli, trained, verb):
     assert (code, err.splitlines()[-2]) == (2, "unnoise: file/made cannot be written: Not a directory")
 
 
+def test_options_of_sampler_and_spacing(cli, trained):
+    words = "sampler=adams sampler_options.order=2 spacing=karras spacing_options.rho=3"
+    assert cli(f"sample run={trained} n=1 steps=3 {words} out=made")[0] == 0
+    record = json.loads(Path("made/record.json").read_text())
+    assert record["sampler_options"] == {"order": 2} and record["spacing"] == {"name": "karras", "rho": 3}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("steps=0", "steps is 0"),
+        ("spacing=karas", "there is no spacing 'karas'. Did you mean 'karras'?"),
+        ("spacing=karras spacing_options.rhoo=3", "spacing 'karras' has no option 'rhoo'. Did you mean 'rho'?"),
+        ("spacing=karras spacing_options.rho=0", "karras: rho is 0"),
+        ("sampler=adams sampler_options.order=9", "order is 9"),
+        ("sampler=heun sampler_options.eta=1", "sampler 'heun' has no option 'eta'."),
+    ],
+)
+def test_a_plan_that_cannot_be_made_is_refused(cli, trained, words, expected):
+    code, _, err = cli(f"sample run={trained} n=1 out=made {words}")
+    first, second = err.splitlines()
+    assert code == 2 and first.startswith(f"unnoise: {expected}") and second.startswith("         ")
+    assert not Path("made").exists()
+
+
 def test_wrong_conditions_are_refused(cli, trained):
     assert cli(f"sample run={trained} condition.class=uppr")[2].startswith("unnoise: class 'uppr' does not exist.")
     assert cli(f"sample run={trained} condition.clas=upper")[2].startswith(

@@ -46,6 +46,17 @@ def test_spacings_are_uniform_in_their_own_coordinate():
     np.testing.assert_allclose(np.diff(grid(schedule, 12, "linear"), 2), 0, atol=1e-12)
 
 
+@pytest.mark.parametrize("steps", [2, 5, 20])
+def test_quadratic_is_a_square_of_flow_time_whatever_the_schedule(steps):
+    """From the first level down in equal steps of the root, the last two of which are the jump."""
+    flow = schedules.flow()
+    root = np.sqrt(flow.t_max) * np.arange(steps + 1, 1, -1) / (steps + 1)
+    np.testing.assert_allclose(grid(flow, steps, "quadratic")[:-1], root**2, rtol=1e-9)
+    for schedule in (schedules.cosine(), schedules.shift(flow, 3.0)):
+        same = schedule.log_snr(grid(schedule, steps, "quadratic")[:-1])
+        np.testing.assert_allclose(same, flow.log_snr(root**2), atol=1e-8)
+
+
 def test_karras_is_the_published_grid():
     """Karras et al. 2022, table 1: sigma_max 80, sigma_min 0.002, rho 7."""
     i = np.arange(18)
@@ -119,6 +130,7 @@ def test_explicit_times():
         ({"spacing": {"rho": 7.0}}, "no spacing None"),
         ({"spacing": {"name": "karras", "rho": -1.0}}, "rho is -1"),
         ({"spacing": {"name": "beta", "a": 0.1}}, "a is 0.1"),
+        ({"spacing": {"name": "quadratic", "scale": 0.0}}, "scale is 0"),
         ({"start": 0.0}, "start is 0.0"),
         ({"start": 1.2}, "start is 1.2"),
         ({"start": 0.5, "stop": 0.5}, "stop is 0.5"),

@@ -46,6 +46,7 @@ BEFORE_ENCODING = [
     ({"train": {"weighting": {"name": "unifrm"}}}, "weighting 'unifrm' does not exist"),
     ({"sample": {"spacing": "linaer"}}, "linaer"),
     ({"sample": {"sampler_options": {"etta": 1}}}, "etta"),
+    ({"sample": {"spacing": "karras", "spacing_options": {"rhoo": 1}}}, "rhoo"),
     ({"conditions": {"use": ["clas"]}}, "no column 'clas' to condition on. Did you mean 'class'?"),
 ]
 

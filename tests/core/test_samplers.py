@@ -34,6 +34,13 @@ def test_order_needs_a_deterministic_sampler():
 
 @by_name
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
+def test_one_step_gives_the_estimate(name, schedule):
+    ops = [op for row in unnoise.plan(name, schedule, steps=1).rows for op in row.ops if op.into == "x"]
+    assert [(op.registers, op.predictions, op.draws) for op in ops] == [((), ((0, None, 1.0),), ())]
+
+
+@by_name
+@pytest.mark.parametrize("name", sorted(set(SAMPLERS) - {"adams"}))  # which extrapolates to data
 def test_the_last_row_is_an_exact_jump(name, schedule):
     (op,) = unnoise.plan(name, schedule, steps=5).rows[-1].ops
     ((row, branch, c),) = op.predictions
@@ -119,7 +126,7 @@ def test_ddim_is_the_published_formula_on_betas(eta):
     posterior mean and variance, eqs. 6 and 7."""
     betas = np.linspace(1e-3, 0.1, 30)
     alphas_bar = np.append(1.0, np.cumprod(1 - betas))  # index k + 1 is step k; index 0 is data
-    plan = unnoise.plan("ddim", schedules.tabulated(betas), steps=30, eta=eta)
+    plan = unnoise.plan("ddim", schedules.tabulated(betas), 30, "linear", eta=eta)
     for k, row in zip(range(29, -1, -1), plan.rows, strict=True):
         here, there = alphas_bar[k + 1], alphas_bar[k]
         sigma = eta * math.sqrt((1 - there) / (1 - here) * (1 - here / there))

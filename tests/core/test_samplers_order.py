@@ -6,13 +6,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from released import dpmpp_3m_released
 
 import unnoise
 from unnoise import schedules
 from unnoise.errors import UserError
 from unnoise.layout import Layout, Part
 from unnoise.processes import Categorical, Gaussian, Product
-from unnoise.sampling import SAMPLERS, SamplerInfo, Table
+from unnoise.sampling import SAMPLERS, SamplerInfo
 from unnoise.testing import GaussianDenoiser, law_of, order_of
 
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
@@ -39,6 +40,8 @@ def test_every_deterministic_sampler_has_its_declared_order(name, schedule):
 @pytest.mark.parametrize(
     ("name", "options", "order"),
     [
+        ("adams", {"order": 1}, 2),
+        ("adams", {"order": 2}, 3),
         ("unipc", {"order": 1}, 2),
         ("unipc", {"variant": "bh1"}, 3),
         ("unipc", {"order": 3}, 4),
@@ -61,7 +64,8 @@ def test_options_that_change_the_order(name, options, order):
 
 
 @pytest.mark.parametrize(
-    ("name", "order"), [("dpmpp_2m", 2), ("dpmpp_3m", 2.25), ("unipc", 3), ("deis", 2.35), ("lms", 3.2), ("ipndm", 2)]
+    ("name", "order"),
+    [("adams", 3.8), ("dpmpp_2m", 2), ("dpmpp_3m", 2.25), ("unipc", 3), ("deis", 2.35), ("lms", 3.2), ("ipndm", 2)],
 )
 def test_what_the_own_start_up_gives(name, order):
     """One first-order step: it costs what is above order 2, but not where a corrector takes it again."""
@@ -71,26 +75,9 @@ def test_what_the_own_start_up_gives(name, order):
 
 def test_the_released_third_order_dpm_solver_is_of_second():
     """Its weight of the second divided difference is half of what dpmpp_3m has, whatever the start-up."""
-
-    def released(schedule, grid):
-        table, past = Table(schedule, grid), []
-        for here, there in table.steps():
-            x, past = table.x, [(table.predict(), here.lam), *past][:3]
-            h = there.lam - here.lam
-            value = there.sigma / here.sigma * x - there.alpha * math.expm1(-h) * past[0][0]
-            phi_2 = math.expm1(-h) / h + 1
-            slopes = [(f - g) * (h / (p - q)) for (f, p), (g, q) in itertools.pairwise(past)]
-            if len(slopes) == 2:
-                r0, r1 = ((p - q) / h for (_, p), (_, q) in itertools.pairwise(past))
-                bend = (slopes[0] - slopes[1]) / (r0 + r1)
-                value = value + there.alpha * phi_2 * (slopes[0] + r0 * bend)
-                value = value - there.alpha * (phi_2 / h - 0.5) * bend
-            elif slopes:
-                value = value + there.alpha * phi_2 * slopes[0]
-            table.advance(there, 3, x=value)
-        return tuple(table.rows)
-
-    made = order_of(SamplerInfo("released", released, 3), schedules.cosine(), steps=(64, 128), start_up="graded")
+    made = order_of(
+        SamplerInfo("released", dpmpp_3m_released, 3), schedules.cosine(), steps=(64, 128), start_up="graded"
+    )
     ours = order_of("dpmpp_3m", schedules.cosine(), steps=(64, 128), start_up="graded")
     assert made.value == pytest.approx(2, abs=0.25) and made.errors[-1] > 4 * ours.errors[-1]
 

@@ -3,6 +3,7 @@ another form, with the same noise. None of these formulas occurs in the package.
 """
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch
 
 import unnoise
 from unnoise import schedules
+from unnoise.errors import UserError
 from unnoise.layout import Layout
 from unnoise.noise import Noise
-from unnoise.testing import MixtureDenoiser
+from unnoise.testing import GaussianDenoiser, MixtureDenoiser
 
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
 
@@ -269,3 +271,86 @@ def test_lcm_is_consistency_sampling(schedule):
     for i, (a, b) in enumerate(pairwise(case.sigmas)):
         y = case.model(y, a) + b * case.z(i)
     case.agrees(y)
+
+
+def lagrange(knots, j, at):
+    return math.prod((at - knot) / (knots[j] - knot) for i, knot in enumerate(knots) if i != j)
+
+
+def integral(f, a, b, parts=400):
+    """Simpson's rule."""
+    at = np.linspace(a, b, parts + 1)
+    weights = np.array([1, *([4, 2] * (parts // 2 - 1)), 4, 1])
+    return (b - a) / (3 * parts) * sum(w * f(s) for w, s in zip(weights, at, strict=True))
+
+
+@by_name
+def test_adams_is_the_predictor_and_corrector_for_the_velocity_over_the_angle(schedule):
+    """In TrigFlow's form (Lu & Song 2025): dz / dtheta = v, with integrals of Lagrange's polynomials by Simpson's rule;
+    the predictor through three velocities, the corrector through these and the new one, none before data."""
+    case = Case(schedule, "adams")
+    angles = np.arctan(case.sigmas)
+    z, past, begun = case.y * math.cos(angles[0]), [], None
+
+    def turned(z, a, b, velocities):
+        knots = [knot for knot, _ in velocities]
+        for j, (_, v) in enumerate(velocities):
+            z = z + integral(partial(lagrange, knots, j), a, b) * v
+        return z
+
+    for i, (a, b) in enumerate(pairwise(angles)):
+        clean = case.model(z / math.cos(a), math.tan(a))
+        velocity = (math.cos(a) * z - clean) / math.sin(a)
+        if past and b > 0:
+            z = turned(begun, angles[i - 1], a, [(a, velocity), *past])
+            velocity = (math.cos(a) * z - clean) / math.sin(a)
+        past, begun = [(a, velocity), *past][:3], z
+        z = turned(z, a, b, past)
+    case.agrees(z)
+
+
+@by_name
+@pytest.mark.parametrize("steps", [2, 3, 5])
+def test_adams_is_exact_on_gaussian_data_of_its_scale(schedule, steps):
+    denoiser = GaussianDenoiser([0.0, 0.0], 0.49, schedule)
+    x = unnoise.prior((5, 2), schedule, seed=1, dtype=torch.float64)
+    made = unnoise.sample(denoiser, x, unnoise.plan("adams", schedule, steps, scale=0.7))
+    torch.testing.assert_close(made, denoiser.solution(x, schedule.t_max, 0.0), rtol=1e-10, atol=1e-12)
+
+
+def test_adams_and_its_grid_converge_down_to_data():
+    """Faster than to second order, though the jump begins at a level that falls with the steps."""
+    schedule = schedules.cosine()
+    denoiser = GaussianDenoiser([0.4, -0.3], [0.3, 1.7], schedule)
+    x = unnoise.prior((20, 2), schedule, seed=2, dtype=torch.float64)
+    truth = denoiser.solution(x, schedule.t_max, 0.0)
+    errors = [
+        float((unnoise.sample(denoiser, x, unnoise.plan("adams", schedule, n)) - truth).square().mean().sqrt())
+        for n in (12, 24)
+    ]
+    assert math.log2(errors[0] / errors[1]) > 2.3 and errors[1] < 1e-4
+
+
+def test_the_scale_of_data_is_one_of_noise_levels():
+    """Data and noise that are both k times as large take the same course: options in place of a change of units."""
+    schedule, k = schedules.edm(), 3.0
+    one = MixtureDenoiser([0.6, 0.4], [[-0.8, 0.5], [0.9, -0.2]], [0.3, 0.5], schedule)
+    large = MixtureDenoiser([0.6, 0.4], [[-2.4, 1.5], [2.7, -0.6]], [2.7, 4.5], schedule)
+    levels = np.array([40.0, 8.0, 3.0, 1.0, 0.4, 0.1])
+    small, big = (np.append(schedule.t_of(-2 * np.log(f * levels)), 0.0) for f in (0.5, 0.5 * k))
+    x = 20 * torch.randn(4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    made = unnoise.sample(one, x, unnoise.plan("adams", schedule, 6, small))
+    scaled = unnoise.sample(large, k * x, unnoise.plan("adams", schedule, 6, big, scale=k))
+    torch.testing.assert_close(scaled, k * made, rtol=1e-9, atol=1e-9)
+    ratios = []
+    for scale, highest in ((1.0, 20.0), (k, 20.0 * k)):
+        start = float(schedule.t_of(-2 * math.log(highest)))
+        times = unnoise.plan("adams", schedule, 6, {"name": "quadratic", "scale": scale}, start).t[:-1]
+        ratios.append(np.exp(-0.5 * schedule.log_snr(times)))
+    np.testing.assert_allclose(ratios[1], k * ratios[0], rtol=1e-9)
+
+
+def test_adams_refuses():
+    for options, message in (({"order": 5}, "order is 5"), ({"scale": 0.0}, "scale is 0")):
+        with pytest.raises(UserError, match=message):
+            unnoise.plan("adams", schedules.flow(), 4, **options)

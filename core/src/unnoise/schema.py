@@ -137,13 +137,17 @@ class TrainConfig:
 class SampleConfig:
     """How samples are made; recorded in the run as what ``unnoise sample`` and previews start from."""
 
-    sampler: str = "dpmpp_2m"
+    sampler: str = "adams"
     steps: int = ranged(50, 1, 10_000)
     """Steps executed."""
     sampler_options: dict[str, Any] = field(default_factory=dict)
     """Of the sampler above, e.g. ``{eta: 0.5}`` of ddim."""
-    spacing: str = "linear"
-    """Where the steps lie between noise and data: linear, log_snr, karras, trailing, ..."""
+    categorical: dict[str, Any] = field(default_factory=lambda: {"name": "bridge"})
+    """How categorical parts come down: ``{name: bridge|tau_leap|confidence, ...}``."""
+    spacing: str = "quadratic"
+    """Where the steps lie between noise and data: quadratic, linear, log_snr, karras, trailing, ..."""
+    spacing_options: dict[str, Any] = field(default_factory=dict)
+    """Of the spacing above, e.g. ``{rho: 5}`` of karras."""
     guidance: dict[str, Any] = field(default_factory=lambda: {"name": "cfg", "scale": 1.0})
     """Component. A scale of 1 is off and costs one evaluation a row."""
     n: int = ranged(16, 0, 1 << 24)
@@ -200,38 +204,51 @@ class RunConfig:
 
 
 @dataclass
-class SampleRequest:
-    """The keys of ``unnoise sample``. What is empty here is taken from the run's own ``sample`` section."""
+class SamplingRequest:
+    """What ``unnoise sample`` and ``unnoise eval`` both ask for. What is empty here is taken from the run's own
+    ``sample`` section.
+    """
 
     run: str | None = None
     """Run folder, or a checkpoint folder inside one."""
     n: int | None = ranged(None, 1, 1 << 24)
+    """Number of samples; of an evaluation of ``items``, the first so many (all if empty)."""
     seed: int = ranged(0, 0, LARGEST_SEED)
     """Sample i uses seed + i."""
     sampler: str | None = None
     steps: int | None = None
     sampler_options: dict[str, Any] = field(default_factory=dict)
     """Options of the sampler, e.g. ``sampler_options.eta=0.5`` of ddim."""
+    categorical: dict[str, Any] = field(default_factory=dict)
+    """How categorical parts come down, e.g. ``categorical.name=tau_leap categorical.eta=1``."""
     spacing: str | None = None
+    spacing_options: dict[str, Any] = field(default_factory=dict)
+    """Options of the spacing, e.g. ``spacing_options.rho=5`` of karras."""
     guidance: dict[str, Any] = field(default_factory=lambda: {"scale": None})
     """``scale``, and what else the guidance takes."""
     condition: Any = None
-    """``condition.<name>=<value>``, or just a value where the model knows one condition."""
-    negative: Any = None
-    """Likewise: what to be steered away from."""
+    """``condition.<name>=<value>``, or just a value where the model knows one condition. An evaluation that names none
+    follows the distribution of the training data."""
     batch: int | None = ranged(None, 1, 1 << 20)
     out: str | None = None
-    """Folder for the files; ``<run>/samples/<date>-<time>`` if empty."""
+    """Folder for the files; if empty, ``<run>/samples/<date>-<time>`` or ``<run>/eval/<date>-<time>``, and nothing is
+    written of an evaluation of ``items``."""
     device: str = "auto"
     threads: int = ranged(0, 0, 4096)
 
 
 @dataclass
-class EvalRequest:
+class SampleRequest(SamplingRequest):
+    """The keys of ``unnoise sample``."""
+
+    negative: Any = None
+    """As ``condition``: what to be steered away from."""
+
+
+@dataclass
+class EvalRequest(SamplingRequest):
     """The keys of ``unnoise eval``: judge a run's samples, or items somebody else made."""
 
-    run: str | None = None
-    """Run folder whose model is sampled."""
     modality: str | None = None
     """With ``items``: whose they are."""
     items: str | None = None
@@ -240,21 +257,5 @@ class EvalRequest:
     """Component: the real data to compare with; the run's own, or the modality's default."""
     metrics: list[str] = field(default_factory=list)
     """Which metrics; all of the modality's if empty."""
-    n: int | None = ranged(None, 1, 1 << 24)
-    """Number of items; with ``items``, the first so many (all if empty)."""
-    seed: int = ranged(0, 0, LARGEST_SEED)
-    sampler: str | None = None
-    steps: int | None = None
-    sampler_options: dict[str, Any] = field(default_factory=dict)
-    """Options of the sampler, e.g. ``sampler_options.eta=0.5`` of ddim."""
-    spacing: str | None = None
-    guidance: dict[str, Any] = field(default_factory=lambda: {"scale": None})
-    condition: Any = None
-    """Ask for this condition. Empty: conditions follow the distribution of the training data."""
-    batch: int | None = ranged(None, 1, 1 << 20)
-    out: str | None = None
-    """Folder for ``scores.json``; ``<run>/eval/<date>-<time>`` if empty, and nothing is written with ``items``."""
     samples: bool = False
     """Also write the samples there, as ``unnoise sample`` does."""
-    device: str = "auto"
-    threads: int = ranged(0, 0, 4096)

@@ -22,7 +22,7 @@ from unnoise.cli.overrides import parsed
 from unnoise.errors import Interrupted, UserError
 from unnoise.plugins import get_registry
 from unnoise.plugins.report import warn_skipped
-from unnoise.schema import EvalRequest, RunConfig, SampleRequest, check_numbers
+from unnoise.schema import EvalRequest, RunConfig, SampleRequest, SamplingRequest, check_numbers
 from unnoise.writing import output_folder
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def sample(words: list[str]) -> int:
     Makes samples: native files, one picture, and a JSON record that reproduces them.
 
       n=16 seed=0                sample i uses seed + i
-      sampler=dpmpp_2m steps=20 spacing=karras
-      sampler=ddim sampler_options.eta=0.5
+      sampler=heun steps=20 spacing=karras
+      sampler_options.eta=0.5 spacing_options.rho=5    of the sampler and the spacing
       condition.class=3          or condition=3 where the model knows one condition
       negative.class=5           steer away from this
       guidance.scale=3           1 is off
@@ -126,20 +126,21 @@ def _now() -> str:
     return datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
-def _sampling_options(request: SampleRequest | EvalRequest) -> dict[str, Any]:
+def _sampling_options(request: SamplingRequest) -> dict[str, Any]:
     """What both requests say of sampling, as arguments of :meth:`unnoise.runs.Model.sample`."""
     return {
         "sampler": request.sampler,
         "sampler_options": request.sampler_options,
+        "categorical": request.categorical,
         "steps": request.steps,
-        "spacing": request.spacing,
+        "spacing": {**({"name": request.spacing} if request.spacing else {}), **request.spacing_options},
         "guidance": {key: value for key, value in request.guidance.items() if value is not None},
         "condition": request.condition,
         "batch": request.batch,
     }
 
 
-def _load(request: SampleRequest | EvalRequest) -> Model:
+def _load(request: SamplingRequest) -> Model:
     import torch
 
     from unnoise.runs import load

@@ -63,6 +63,7 @@ def unnoise_samplers() -> list[Spec]:
             "unnoise.sampling.samplers:restart",
             "Xu et al. 2023, heun that walks a stretch again, stochastic",
         ),
+        Spec("adams", "unnoise.sampling.samplers:adams", "Adams over the angle, order 4, multistep with corrector"),
         Spec("dpmpp_2m", "unnoise.sampling.samplers:dpmpp_2m", "Lu et al. 2022, order 2, multistep"),
         Spec("dpmpp_3m", "unnoise.sampling.samplers:dpmpp_3m", "Lu et al. 2022, order 3, multistep"),
         Spec("dpmpp_2m_sde", "unnoise.sampling.samplers:dpmpp_2m_sde", "Lu et al. 2022, multistep, stochastic"),

@@ -22,8 +22,10 @@ from unnoise.layout import Kind, Part
 from unnoise.noise import Noise
 from unnoise.processes.base import Process, coefficient, ordered, work_dtype
 from unnoise.schedules import Array, Schedule, Times, from_config
+from unnoise.state import upper
 
 Kernel = Literal["marginal", "uniform", "absorbing"]
+_TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,10 @@ class Categorical(Process):
         """The probability that an element has not been resampled by time t."""
         return np.exp(self._log_survival(t))
 
+    def gone(self, t: Times) -> Array:
+        """``1 - survival``, without cancellation."""
+        return np.exp(-np.logaddexp(0.0, self.schedule.log_snr(t)))
+
     def resting(self, part: Part, device: torch.device | None = None) -> Tensor:
         """The distribution of resampled elements, float64 ``(tokens,)``: K classes, or K + 1 where absorbing."""
         if self.kernel == "absorbing":
@@ -93,14 +99,13 @@ class Categorical(Process):
 
     def bridge(self, part: Part, x_t: Tensor, x0: Tensor, t: Times, s: Times, noise: Noise, draw: int = 0) -> Tensor:
         """As :meth:`Process.bridge`. Classes are drawn for each element by itself; which masked elements the absorbing
-        kernel reveals is drawn for all of an item together, see :meth:`_revealed`.
+        kernel reveals is drawn for all of an item together, see :func:`systematic`.
         """
         u = noise.uniform(part, x_t.shape[1:], draw, "bridge")
-        probabilities = self.bridge_probabilities(part, x_t, x0, t, s)
         if not self.absorbing:
-            return draw_classes(probabilities, u)
-        chance = 1 - probabilities[..., part.classes].double()
-        revealed = self._revealed(part, chance.masked_fill(x_t < part.classes, 0), noise, draw)
+            return draw_classes(self.bridge_probabilities(part, x_t, x0, t, s), u)
+        chance = coefficient(self._shares(*ordered(s, t))[0], u)
+        revealed = systematic(part, torch.where(x_t < part.classes, 0.0, chance), noise, draw, "reveal")
         return torch.where(revealed, draw_classes(x0.exp(), u), x_t)
 
     def bridge_probabilities(self, part: Part, x_t: Tensor, x0: Tensor, t: Times, s: Times) -> Tensor:
@@ -122,58 +127,54 @@ class Categorical(Process):
             ValueError: if s > t anywhere.
         """
         s, t = ordered(s, t)
-        dtype = work_dtype(x0)
-        resting = self.resting(part, x0.device).to(dtype)
-        p = torch.nn.functional.pad(x0.to(dtype).exp(), (0, len(resting) - part.classes))
-        seen = torch.nn.functional.one_hot(x_t, len(resting)).to(dtype)
-        m_seen = resting[x_t][..., None]
-        p = torch.where(m_seen > 0, p, seen)
+        p, resting = self.clean_probabilities(part, x0), self.resting(part, x0.device).to(work_dtype(x0))
+        m_seen = resting[x_t]
+        shares = (self.survival(t), self.gone(t), *self._shares(s, t))
+        survival, gone, after, before, both = (coefficient(c, m_seen) for c in shares)
+        p_seen = torch.where(m_seen > 0, p.gather(-1, x_t[..., None])[..., 0], 1.0)
+        after = torch.where(m_seen > 0, after, 0.0)
+        untouched = p_seen * (1 - gone * m_seen / (survival + gone * m_seen).clamp(min=_TINY))
+        resampled = (1 - p_seen).clamp(min=0) + (p_seen - untouched)
+        return mixture(p, x_t, resting, after, untouched * (1 - after) + before * resampled, both * resampled)
 
-        survival, gone = (coefficient(c, p, dtype) for c in (self.survival(t), self._gone(t)))
-        chance = gone * m_seen
-        untouched = torch.where(m_seen > 0, survival / (survival + chance), 1.0)
-        kept = (p * seen).sum(-1, keepdim=True) * untouched
-        resampled = p * (1 - seen * untouched)
-        total = resampled.sum(-1, keepdim=True)
-        after, before, both = (coefficient(c, p, dtype) for c in self._shares(s, t))
-        return (kept + before * total) * seen + after * resampled + both * total * resting
+    def leap_probabilities(self, part: Part, x_t: Tensor, x0: Tensor, t: Times, s: Times, eta: float) -> Tensor:
+        """The law of an element after jumps from t to s; arguments and result as of :meth:`bridge_probabilities`."""
+        p, rest = self.clean_probabilities(part, x0), self.resting(part, x0.device).to(work_dtype(x0))
+        jump, noised, stay = (coefficient(share, x_t, p.dtype) for share in self.leap(t, s, eta))
+        return mixture(p, x_t, rest, jump, stay, noised)
 
-    def _revealed(self, part: Part, chance: Tensor, noise: Noise, draw: int) -> Tensor:
-        """Choose the elements to reveal, each with its own chance, by systematic sampling (Madow & Madow 1944).
+    def leap(self, t: Times, s: Times, eta: float) -> tuple[Array, Array, Array]:
+        """How an element comes from t to s by jumps (:class:`unnoise.sampling.descents.TauLeap`): probabilities that it
+        is drawn from the estimate, that it is drawn from the resting distribution, and that it stays. They sum to 1.
 
-        Elements revealed together are drawn as if they were independent, which they are not: the fewer at a time, the
-        better the sample. Independent choices vary in number; here it is the sum of the chances, rounded down or up.
-        So where that sum stays below one, elements come one by one and nothing is lost by the length of the step.
-
-        Args:
-            part: of a symmetric one only the upper triangle is chosen from.
-            chance: float64 ``(B, *event shape)``; 0 where an element is not masked.
+        First the survival falls to ``a = a_t (a_t / a_s)^eta``; then ``(a_s - a) / (1 - a)`` of all jump to the
+        estimate, which brings the resampled share, ``1 - a``, to that of s.
         """
-        if part.symmetric:
-            upper = torch.ones(chance.shape[1:3], dtype=torch.bool, device=chance.device).triu()
-            chance = chance * upper.reshape(1, *upper.shape, *[1] * (chance.dim() - 3))
-        start = noise.uniform(Part(part.name, "gaussian", ()), (), draw, "reveal")[:, None]
-        count = (chance.flatten(1).cumsum(1) + start).floor()
-        chosen = (count.diff(dim=1, prepend=torch.zeros_like(start)) > 0).reshape(chance.shape)
-        return chosen & (chance > 0)  # a parallel sum may round a flat stretch upwards
+        s, t = ordered(s, t)
+        log_keep = self._log_keep(s, t)
+        lost = -np.expm1(eta * log_keep) if eta > 0 else np.zeros_like(log_keep)  # where log_keep is infinite, too
+        gone = self.gone(t) + self.survival(t) * lost
+        jump = -self.survival(s) * np.expm1((1 + eta) * log_keep) / np.where(gone > 0, gone, 1.0)
+        return jump, (1 - jump) * lost, (1 - jump) * (1 - lost)
+
+    def clean_probabilities(self, part: Part, x0: Tensor) -> Tensor:
+        """The estimate of clean data as probabilities of tokens, ``(B, *event shape, tokens)``; the mask has none."""
+        p = x0.to(work_dtype(x0)).exp()
+        return torch.nn.functional.pad(p, (0, 1)) if self.absorbing else p
 
     def _shares(self, s: Array, t: Array) -> tuple[Array, Array, Array]:
         """Given that an element was resampled by t: the probabilities that it was so only after s, only before s, and
         both; they sum to 1.
         """
-        log_keep, gone = self._log_keep(s, t), self._gone(t)
+        log_keep, gone = self._log_keep(s, t), self.gone(t)
         still = (s == t) | (gone == 0)
         share = np.where(still, 0.0, 1 / np.where(still, 1.0, gone))
         after = -np.expm1(log_keep) * self.survival(s) * share
-        before = np.where(still, 1.0, np.exp(log_keep) * self._gone(s) * share)
-        return after, before, -np.expm1(log_keep) * self._gone(s) * share
+        before = np.where(still, 1.0, np.exp(log_keep) * self.gone(s) * share)
+        return after, before, -np.expm1(log_keep) * self.gone(s) * share
 
     def _log_survival(self, t: Times) -> Array:
         return -np.logaddexp(0.0, -self.schedule.log_snr(t))
-
-    def _gone(self, t: Times) -> Array:
-        """``1 - survival``, without cancellation."""
-        return np.exp(-np.logaddexp(0.0, self.schedule.log_snr(t)))
 
     def _log_keep(self, s: Array, t: Array) -> Array:
         """Log of the probability of not being resampled between s and t."""
@@ -199,6 +200,41 @@ class Categorical(Process):
         return cls(from_config(config["schedule"]), kernel, None if marginal is None else tuple(marginal))
 
 
+def mixture(p: Tensor, x: Tensor, rest: Tensor, on_p: Tensor, on_x: Tensor, on_rest: Tensor) -> Tensor:
+    """``on_p p + on_x (the class x) + on_rest rest``, probabilities ``(..., tokens)``.
+
+    Args:
+        p: ``(..., tokens)``.
+        x: int64 ``(...)``.
+        rest: ``(tokens,)``.
+        on_p, on_x, on_rest: weights that broadcast against ``x``.
+    """
+    out = on_p[..., None] * p + on_rest[..., None] * rest
+    return out.scatter_add_(-1, x[..., None], on_x.expand(x.shape)[..., None])
+
+
+def systematic(part: Part, chance: Tensor, noise: Noise, draw: int, purpose: str) -> Tensor:
+    """Choose elements, each with its own chance, by systematic sampling (Madow & Madow 1944).
+
+    Elements that change together are drawn as if they were independent, which they are not: the fewer at a time, the
+    better the sample. Independent choices vary in number; here it is the sum of the chances, rounded down or up. So
+    where that sum stays below one, elements come one by one and nothing is lost by the length of the step.
+
+    Args:
+        part: of a symmetric one only the upper triangle is chosen from.
+        chance: float64 ``(B, *event shape)``.
+
+    Returns:
+        bool ``(B, *event shape)``.
+    """
+    if part.symmetric:
+        chance = torch.where(upper(chance), chance, 0.0)
+    start = noise.uniform(Part(part.name, "gaussian", ()), (), draw, purpose)[:, None]
+    count = (chance.flatten(1).cumsum(1) + start).floor()
+    chosen = (count.diff(dim=1, prepend=torch.zeros_like(start)) > 0).reshape(chance.shape)
+    return chosen & (chance > 0)  # a parallel sum may round a flat stretch upwards
+
+
 def draw_classes(probabilities: Tensor, u: Tensor) -> Tensor:
     """Classes by inverse CDF, one uniform each.
 
@@ -209,8 +245,9 @@ def draw_classes(probabilities: Tensor, u: Tensor) -> Tensor:
     Returns:
         int64 ``(...)``; a class of probability 0 is never drawn, whatever the rounding.
     """
-    cdf = probabilities.double().cumsum(-1)
-    # A parallel sum may round a flat stretch upwards, so ask for a positive probability as well.
+    cdf = probabilities.to(work_dtype(probabilities)).cumsum(-1)
+    # The product is float64 and stays below the last sum; in float32 it might round up to it. A parallel sum may round
+    # a flat stretch upwards, so ask for a positive probability as well.
     reached = (cdf > u[..., None] * cdf[..., -1:]) & (probabilities > 0)
     return reached.to(torch.uint8).argmax(-1)
 

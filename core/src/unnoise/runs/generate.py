@@ -62,13 +62,22 @@ class Model:
         return SampleConfig(**self.manifest.config["sample"])
 
     def plan(
-        self, sampler: str | None = None, steps: int | None = None, spacing: str | None = None, **options: Any
+        self,
+        sampler: str | None = None,
+        steps: int | None = None,
+        spacing: str | Mapping[str, Any] | None = None,
+        categorical: str | Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> Plan:
         """The plan of a sampling run, see :func:`unnoise.plan`; what is left out is the run's own choice."""
         own = self.defaults
         steps = own.steps if steps is None else steps
         options = self._sampler_options(sampler, options)
-        return plan(sampler or own.sampler, self.denoiser.product, steps, spacing or own.spacing, **options)
+        descent, product = _asked(own.categorical, categorical), self.denoiser.product
+        return plan(sampler or own.sampler, product, steps, self._spacing(spacing), categorical=descent, **options)
+
+    def _spacing(self, given: str | Mapping[str, Any] | None) -> dict[str, Any]:
+        return _asked({"name": self.defaults.spacing, **self.defaults.spacing_options}, given)
 
     def _sampler_options(self, sampler: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
         """The run's own options belong to its own sampler."""
@@ -82,8 +91,9 @@ class Model:
         *,
         sampler: str | None = None,
         steps: int | None = None,
-        spacing: str | None = None,
+        spacing: str | Mapping[str, Any] | None = None,
         sampler_options: Mapping[str, Any] | None = None,
+        categorical: str | Mapping[str, Any] | None = None,
         guidance_scale: float | None = None,
         guidance: Mapping[str, Any] | None = None,
         condition: Any = None,
@@ -98,7 +108,7 @@ class Model:
         Args:
             n: how many.
             seed: sample i uses ``seed + i``, and depends on nothing else of the call's size.
-            sampler, steps, spacing, sampler_options: see :func:`unnoise.plan`.
+            sampler, steps, spacing, sampler_options, categorical: see :func:`unnoise.plan`.
             guidance_scale: short for ``guidance={"scale": ...}``; 1 is off.
             guidance: ``{"name": ..., **options}`` of a registered guidance; "cfg" if it has no name.
             condition: ``{name: value or list}``, or a bare value where the model knows one condition. A list is
@@ -125,7 +135,7 @@ class Model:
         asked = guidance_scale is not None or bool(guidance)
         options = self._checked_guidance(options, asked, bool(given), bool(against))
         sampler_options = self._sampler_options(sampler, sampler_options or {})
-        chosen = self.plan(sampler, steps, spacing, **sampler_options)
+        chosen = self.plan(sampler, steps, spacing, categorical, **sampler_options)
 
         items: list[Any] = []
         states: list[State] = []
@@ -151,7 +161,7 @@ class Model:
         empty = State.zeros(layout, 0, {axis: torch.zeros(0) for axis in layout.variable_axes})
         whole = State.cat(states) if states else empty
         record = self._record(
-            chosen, spacing or own.spacing, sampler_options, options, n, seed, given, against, evaluations
+            chosen, self._spacing(spacing), sampler_options, options, n, seed, given, against, evaluations
         )
         record["sizes"] = {axis: _short(size.tolist()) for axis, size in whole.sizes.items()}
         return Samples(items, whole, record)
@@ -194,7 +204,7 @@ class Model:
     def _record(
         self,
         chosen: Plan,
-        spacing: str,
+        spacing: Mapping[str, Any],
         sampler_options: Mapping[str, Any],
         guidance: Mapping[str, Any],
         n: int,
@@ -215,8 +225,9 @@ class Model:
             "seed": seed,
             "sampler": chosen.sampler.name,
             "steps": chosen.steps,
-            "spacing": spacing,
+            "spacing": dict(spacing),
             "sampler_options": dict(sampler_options),
+            "categorical": chosen.categorical.config(),
             "guidance": dict(guidance),
             "condition": {name: _short(known[name].describe(value)) for name, value in given.items()},
             "negative": {name: _short(known[name].describe(value)) for name, value in against.items()},
@@ -238,6 +249,12 @@ def write_samples(samples: Samples, representation: Representation, folder: str 
         representation.preview(samples.items, folder / "preview.png", captions(samples.record))
     write_json(folder / "record.json", samples.record)
     return [*written, folder / "preview.png", folder / "record.json"]
+
+
+def _asked(own: Mapping[str, Any], given: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Name and options of a component: what is given, and of the run's own what belongs to that name."""
+    asked = {"name": given} if isinstance(given, str) else dict(given or {})
+    return {**own, **asked} if asked.get("name", own["name"]) == own["name"] else asked
 
 
 def _short(values: list[Any]) -> Any:

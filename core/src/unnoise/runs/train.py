@@ -191,7 +191,8 @@ def _task(config: RunConfig, registry: Registry, manifest: Manifest, data: Encod
     torch.manual_seed(config.seed)
     parts, sampling = Assembly(registry, manifest), config.sample
     options = {"categorical": sampling.categorical, **sampling.sampler_options}
-    plan(sampling.sampler, parts.denoiser.product, sampling.steps, sampling.spacing, **options)
+    spacing = {"name": sampling.spacing, **sampling.spacing_options}
+    plan(sampling.sampler, parts.denoiser.product, sampling.steps, spacing, **options)
     return Diffusion(parts.representation, parts.denoiser, data, config.train, config.conditions, config.seed)
 
 

@@ -12,6 +12,7 @@ from unnoise.layout import Part
 from unnoise.level import align, on_device
 from unnoise.noise import Noise
 from unnoise.prediction import Prediction
+from unnoise.sampling.descents import Move
 from unnoise.sampling.infill import Known
 from unnoise.sampling.plan import Plan
 from unnoise.sampling.rows import Coefficient, Op, Row
@@ -100,7 +101,8 @@ def step(plan: Plan, cursor: Cursor, prediction: Prediction | None, noise: Noise
     for part in x.layout:
         row, mask = plan.table(part.name)[k], part_mask(part, x.masks)
         if part.kind == "categorical":
-            values["x"][part.name] = project(part, _move(plan, part, row, k, x, prediction, noise), mask)
+            moved = _move(plan, part, row, k, x, prediction, noise, mask)
+            values["x"][part.name] = project(part, moved, mask)
             continue
         for op in row.ops:
             value = _combine(op, part, x.parts[part.name], values, predictions, noise)
@@ -110,16 +112,26 @@ def step(plan: Plan, cursor: Cursor, prediction: Prediction | None, noise: Noise
     return Cursor(k + 1, x.replace(parts), values, kept, prediction or cursor.previous, cursor.dtypes, cursor.plain)
 
 
-def _move(plan: Plan, part: Part, row: Row, k: int, x: State, prediction: Prediction | None, noise: Noise) -> Tensor:
-    """A categorical part at the end of the row: drawn from its process, down or up."""
+def _move(
+    plan: Plan,
+    part: Part,
+    row: Row,
+    k: int,
+    x: State,
+    prediction: Prediction | None,
+    noise: Noise,
+    mask: Tensor | None,
+) -> Tensor:
+    """A categorical part at the end of the row: down in the plan's way, or up by its process."""
     value = x.parts[part.name]
     if row.cat == "hold":
         return value
+    process = plan.process(part)
     if row.cat == "forward":
-        return plan.process(part).renoise(part, value, row.t, row.s, noise, draw=k)
+        return process.renoise(part, value, row.t, row.s, noise, draw=k)
     if prediction is None:
         raise ValueError(f"row {k} lowers the level of {part.name!r} without an estimate of clean data")
-    return plan.process(part).bridge(part, value, prediction.x0[part.name], row.t, row.s, noise, draw=k)
+    return plan.categorical(Move(part, process, value, prediction.x0[part.name], row.t, row.s, mask, noise, k))
 
 
 def _combine(
@@ -140,9 +152,13 @@ def _combine(
         terms.append((noise.normal(part, like.shape[1:], draw), c))
     if not terms:
         return torch.zeros_like(like)
-    value, c = terms[0]
-    total = value.to(like) * _weight(c, like)
-    for value, c in terms[1:]:
+    (value, c), *rest = terms
+    if rest and isinstance(c, float) and c == 1.0 and isinstance(rest[0][1], float):  # one pass in place of two
+        total = torch.add(value.to(like), rest[0][0].to(like), alpha=rest[0][1])
+        rest = rest[1:]
+    else:
+        total = value.to(like) * _weight(c, like)
+    for value, c in rest:
         if isinstance(c, float):
             total.add_(value, alpha=c)
         else:

@@ -77,8 +77,12 @@ class Evaluator:
         known: Known | None = None,
     ) -> None:
         self.plan, self.guidance, self.known = plan, guidance, known
-        self._denoise: Denoise | None = None if isinstance(denoise, BranchDenoiser) else denoise
-        self._fused = denoise if isinstance(denoise, BranchDenoiser) else None
+        self._denoise: Denoise | None = None
+        self._fused: BranchDenoiser | None = None
+        if isinstance(denoise, BranchDenoiser):  # asked once: it compares signatures
+            self._fused = denoise
+        else:
+            self._denoise = denoise
         given = dict(condition or {})
         self.branches = {"cond": given} if guidance is None else guidance.branches(given)
         if missing := sorted(plan.branches - set(self.branches)):
@@ -88,15 +92,13 @@ class Evaluator:
             )
         device = cursor.x.device
         self._t = self._arguments(cursor)
-        self._alpha: list[dict[str, Tensor]] = [{} for _ in plan.rows]
-        self._sigma: list[dict[str, Tensor]] = [{} for _ in plan.rows]
+        self._levels: dict[str, tuple[Sequence[Tensor], Sequence[Tensor]]] = {}
         for part in cursor.x.layout:
             if part.kind == "gaussian":
                 schedule, times = plan.process(part).schedule, _times(plan, part.name)
                 dtype = cursor.x.parts[part.name].dtype
-                for levels, curve in ((self._alpha, schedule.alpha), (self._sigma, schedule.sigma)):
-                    for level, value in zip(levels, _over_rows(curve(times), dtype, device), strict=True):
-                        level[part.name] = value
+                alpha, sigma = (_over_rows(curve(times), dtype, device) for curve in (schedule.alpha, schedule.sigma))
+                self._levels[part.name] = alpha, sigma
 
     def __call__(self, cursor: Cursor) -> Prediction | None:
         """The prediction of the cursor's row; None if the row evaluates nothing."""
@@ -112,7 +114,9 @@ class Evaluator:
         if self.known is not None:
             x0 = self.known.pin(x0)
             estimates = {name: self.known.pin(estimate) for name, estimate in estimates.items()}
-        return Prediction(x0, x_t, self._alpha[k], self._sigma[k], estimates)
+        alpha = {name: rows[k] for name, (rows, _) in self._levels.items()}
+        sigma = {name: rows[k] for name, (_, rows) in self._levels.items()}
+        return Prediction(x0, x_t, alpha, sigma, estimates)
 
     def _arguments(self, cursor: Cursor) -> Sequence[Any]:
         """What a callable is given as the time of every row."""
@@ -142,7 +146,7 @@ class Evaluator:
 
 def _times(plan: Plan, part: str) -> Array:
     """The times a part is evaluated at, ``(rows, ...)``."""
-    return np.stack([row.t for row in plan.table(part)])
+    return np.array([row.t for row in plan.table(part)])
 
 
 def _over_rows(values: Array, dtype: torch.dtype, device: torch.device) -> Sequence[Tensor]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unnoise.errors import UserError, did_you_mean
 from unnoise.plugins.signature import check_options
-from unnoise.schedules import Schedule, Table
+from unnoise.schedules import Schedule, Table, sigmoid
 
 Array = NDArray[np.float64]
 Spacing = str | Mapping[str, Any] | Sequence[float] | Array
@@ -34,6 +34,23 @@ def karras(schedule: Schedule, high: float, low: float, points: int, rho: float 
         raise UserError(f"karras: rho is {rho}", "rho is above 0; 7 is usual")
     ends = np.exp(-0.5 * schedule.log_snr(np.array([high, low]))) ** (1 / rho)
     return schedule.t_of(-2 * rho * np.log(np.linspace(ends[0], ends[1], points)))
+
+
+def quadratic(schedule: Schedule, high: float, low: float, points: int, scale: float = 1.0) -> Array:
+    """Uniform in ``sqrt(sigma / (scale alpha + sigma))``, with data of standard deviation ``scale``: on a flow in the
+    square root of time, as the steps of Song et al. 2021a, appendix D.2, on every schedule the same levels.
+
+    Near data a method of order p best takes steps as dense as ``sigma^(1 / (p + 1))`` over log-SNR (their errors add up
+    to ``sum sigma h^(p + 1)``), far above the data's own scale ever sparser ones, for the estimate hardly changes
+    there. This is such a density, with the square root between what the first steps, of low order, and the later ones
+    ask for. The jump to data begins where a step would be longer than one in ``log(sigma / alpha)``.
+    """
+    if not 0 < scale < math.inf:
+        raise UserError(f"quadratic: scale is {scale}", "scale is the standard deviation of the data, above 0")
+    ends = np.sqrt(sigmoid(-0.5 * schedule.log_snr(np.array([high, low])) - math.log(scale)))
+    share = np.linspace(ends[0], ends[1], points) ** 2
+    with np.errstate(divide="ignore"):
+        return schedule.t_of(-2 * (np.log(scale * share) - np.log1p(-share)))
 
 
 def trailing(schedule: Schedule, high: float, low: float, points: int) -> Array:
@@ -83,6 +100,7 @@ def beta(schedule: Schedule, high: float, low: float, points: int, a: float = 0.
 
 
 SPACINGS: dict[str, Callable[..., Array]] = {
+    "quadratic": quadratic,
     "linear": linear,
     "log_snr": log_snr,
     "exponential": log_snr,
@@ -92,11 +110,17 @@ SPACINGS: dict[str, Callable[..., Array]] = {
     "ddpm": ddpm,
     "beta": beta,
 }
-_REACHES_ZERO = {"linear", "trailing"}
-"""Spacings that are uniform down to t = 0; the others are infinite there, and go to t_min before the jump to data."""
+DEFAULT = "quadratic"
+_TO_DATA: dict[str, tuple[Callable[..., Array], int]] = {
+    "linear": (linear, 1),
+    "trailing": (linear, 1),
+    "quadratic": (quadratic, 2),
+}
+"""Spacings that are uniform down to t = 0, in which way, and how many of its steps the jump to data takes at once. The
+others are infinite there, and go to t_min before the jump."""
 
 
-def grid(schedule: Schedule, steps: int, spacing: Spacing = "linear", start: float = 1.0, stop: float = 0.0) -> Array:
+def grid(schedule: Schedule, steps: int, spacing: Spacing = DEFAULT, start: float = 1.0, stop: float = 0.0) -> Array:
     """The times of a plan: float64 ``(steps + 1,)``, strictly falling.
 
     Args:
@@ -126,7 +150,10 @@ def grid(schedule: Schedule, steps: int, spacing: Spacing = "linear", start: flo
     high = min(start, schedule.t_max)
     if stop > 0:
         return _checked(place(schedule, high, max(stop, schedule.t_min), steps + 1, **named), high, name)
-    low = max(high / steps, schedule.t_min) if name in _REACHES_ZERO else schedule.t_min
+    low = schedule.t_min
+    if name in _TO_DATA:
+        uniform, jump = _TO_DATA[name]
+        low = max(low, float(uniform(schedule, high, 0.0, steps + jump, **named)[-1 - jump]))
     times = place(schedule, high, low, steps, **named) if steps > 1 else np.array([high])
     return np.append(_checked(times, high, name), 0.0)
 

@@ -66,6 +66,13 @@ class Known:
             pinned[part.name] = torch.where(mask, self.estimates[part.name].to(x0[part.name]), x0[part.name])
         return pinned
 
+    def put_into(self, x: State) -> State:
+        """Clean data with the known elements put in."""
+        parts = dict(x.parts)
+        for name, mask in self.masks.items():
+            parts[name] = torch.where(mask, self.clean.parts[name].to(x.parts[name]), x.parts[name])
+        return x.replace(parts).project()
+
     def noised_into(self, x: State, plan: Plan, noise: Noise) -> State:
         """The first state, with the known elements noised from the known values to the plan's first level."""
         parts = dict(x.parts)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,6 +64,8 @@ def trajectory(
     yield cursor
     while cursor.row < len(plan.rows):
         cursor = step(plan, cursor, evaluate(cursor), noise)
+        if known is not None and cursor.row == len(plan.rows) and not np.any(plan.t[-1]):
+            cursor = replace(cursor, x=known.put_into(cursor.x))
         yield cursor
 
 

@@ -13,7 +13,8 @@ from unnoise.errors import UserError
 from unnoise.layout import Part
 from unnoise.plugins.signature import check_options
 from unnoise.processes import Gaussian, Process, Product
-from unnoise.sampling.grids import Array, Spacing, grid
+from unnoise.sampling.descents import Bridge, Descent, check_parts, descent
+from unnoise.sampling.grids import DEFAULT, Array, Spacing, grid
 from unnoise.sampling.rows import Coefficient, Op, Row
 from unnoise.sampling.samplers import SamplerInfo, find
 from unnoise.schedules import Schedule, Times
@@ -31,6 +32,7 @@ class Plan:
         rows: the table; of a product, that of the reference part.
         product: the processes of a layout's parts, or None where one schedule serves every (gaussian) part.
         tables: part of a product -> its own table. All tables have the same rows, at levels of their own.
+        categorical: how categorical parts come down a row.
     """
 
     sampler: SamplerInfo
@@ -41,6 +43,7 @@ class Plan:
     rows: tuple[Row, ...]
     product: Product | None = None
     tables: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
+    categorical: Descent = field(default_factory=Bridge)
 
     @property
     def steps(self) -> int:
@@ -99,7 +102,8 @@ class Plan:
         level = _number(self.schedule.log_snr(row.t))
         update = "; ".join(map(_formula, row.ops))
         where = (_number(row.t), level, _number(row.s))
-        return (str(row.step), str(row.order), row.eval or "-", *where, row.cat, update)
+        cat = self.categorical.name if row.cat == "bridge" else row.cat
+        return (str(row.step), str(row.order), row.eval or "-", *where, cat, update)
 
 
 def plan(
@@ -109,6 +113,7 @@ def plan(
     spacing: Spacing | None = None,
     start: float = 1.0,
     stop: float = 0.0,
+    categorical: str | Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Plan:
     """Plan a sampling run.
@@ -119,8 +124,10 @@ def plan(
             u that all parts share, spaced by the schedule of its reference part: the first gaussian part that has no
             warp, else the first part without one, else the first.
         steps: steps to execute, also where ``start`` is below 1.
-        spacing: see :func:`unnoise.sampling.grids.grid`; None means ``"linear"``.
+        spacing: see :func:`unnoise.sampling.grids.grid`; None means ``"quadratic"``.
         start, stop: times between which to sample; 1 is noise, 0 data.
+        categorical: how categorical parts come down: "bridge" (None), "tau_leap" or "confidence", or ``{"name": ...,
+            **options}``; see :mod:`unnoise.sampling.descents`.
         options: of the sampler, e.g. ``eta`` of ddim.
 
     Raises:
@@ -131,7 +138,9 @@ def plan(
     check_options(f"sampler {info.name!r}", info.function, options, given=("schedule", "grid"))
     if isinstance(steps, int) and steps < info.min_steps:
         raise UserError(f"steps is {steps}", f"{info.name} takes {info.min_steps} steps or more")
-    spacing = "linear" if spacing is None else spacing
+    spacing = DEFAULT if spacing is None else spacing
+    way = descent(categorical)
+    check_parts(way, None if isinstance(schedule, Schedule) else schedule)
     if isinstance(schedule, Schedule):
         times = grid(schedule, steps, spacing, start, stop)
         rows = info.function(schedule, times, **options)
@@ -144,7 +153,7 @@ def plan(
     own = product.times(times)
     tables = {name: info.function(product.processes[name].schedule, own[name], **options) for name in own}
     rows = tables[shared.reference]
-    return Plan(info, shared.own, times, shared.alpha(times), shared.sigma(times), rows, product, tables)
+    return Plan(info, shared.own, times, shared.alpha(times), shared.sigma(times), rows, product, tables, way)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,8 @@ class Row:
         t: the level of that register; without evaluation, the level of ``x`` before the row.
         s: the level of ``x`` after the row.
         ops: executed in order, each seeing the registers as the ones before left them.
-        cat: what a categorical part does from t to s: "bridge" down, "forward" up, or "hold".
+        cat: what a categorical part does from t to s: "bridge" down (or what else of
+            :mod:`unnoise.sampling.descents` the plan says), "forward" up, or "hold".
         step: index of the grid step the row belongs to.
         order: order of accuracy of that step as taken here (start-up and final steps may be lower).
     """

@@ -3,9 +3,10 @@
 Throughout, ``x_t = alpha x0 + sigma eps``, ``x0`` is the denoiser's estimate of clean data and
 ``eps = (x_t - alpha x0) / sigma``; ``lam = log(alpha / sigma)`` is half the log-SNR and ``h`` the step in it; the
 present point of the grid is ``here``, the next one ``there``. At the last point, t = 0, alpha is 1 and sigma 0, so that
-every formula becomes ``x <- x0`` exactly.
+every formula becomes ``x <- x0`` exactly; but for :func:`adams`, which has the order of its other steps there.
 """
 
+from unnoise.sampling.samplers.angle import adams
 from unnoise.sampling.samplers.declare import SAMPLERS, Rows, SamplerInfo, find, sampler, samplers
 from unnoise.sampling.samplers.first_order import ddim, ddpm, euler, euler_ancestral, lcm, renoise
 from unnoise.sampling.samplers.multistep import (
@@ -34,6 +35,7 @@ __all__ = [
     "SAMPLERS",
     "Rows",
     "SamplerInfo",
+    "adams",
     "ddim",
     "ddpm",
     "deis",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from unnoise.sampling.rows import Array, Linear, Point
+from unnoise.sampling.rows import Array, Coefficient, Linear, Point
 from unnoise.sampling.samplers.steps import damped
 
 Estimates = Sequence[tuple[Point, Linear]]
@@ -75,3 +75,18 @@ def over_ratio(here: Point, there: Point) -> Quadrature:
     """``alpha_s int f d(sigma / alpha)``: f is an estimate of the noise."""
     lam, mass = spread(here, there)
     return lam, -there.alpha * np.exp(-lam) * mass
+
+
+def angle(lam: Coefficient, scale: float) -> Array:
+    """``arctan(sigma / (scale alpha))``, from 0 (data) to pi / 2 (noise)."""
+    theta: Array = np.arctan(np.exp(-np.asarray(lam)) / scale)
+    return theta
+
+
+def over_angle(here: Point, there: Point, scale: float) -> Quadrature:
+    """``int f dtheta`` over :func:`angle`; finite for the jump to data too."""
+    start = angle(here.lam, scale)
+    turn = angle(there.lam, scale) - start
+    axis = (-1, *(1 for _ in turn.shape))
+    nodes = start + 0.5 * turn * (1 + _NODES.reshape(axis))
+    return -np.log(scale * np.tan(nodes)), 0.5 * turn * _WEIGHTS.reshape(axis)

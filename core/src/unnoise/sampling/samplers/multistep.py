@@ -24,7 +24,7 @@ from unnoise.sampling.samplers.interpolation import (
     middle_flat,
     over_ratio,
 )
-from unnoise.sampling.samplers.steps import damped, eps
+from unnoise.sampling.samplers.steps import damped, eps, within
 from unnoise.schedules import Schedule
 
 Damping = Callable[[Point, Point], float | Array]
@@ -91,7 +91,7 @@ def unipc(schedule: Schedule, grid: Array, order: int = 2, variant: Literal["bh1
         order: of the predictor, 1 to 3; the method's is one more.
         variant: ``"bh2"`` takes the exponential exactly, ``"bh1"`` at the step's end.
     """
-    _within("order", order, 1, 3)
+    within("order", order, 1, 3)
     half = {"bh1": middle_flat, "bh2": middle}[variant]
     return _adams(
         schedule, grid, order, order + 1, lambda here, there: 0.0, lambda knots: half if knots == 2 else exact
@@ -121,9 +121,9 @@ def sa(
         corrector: number that the corrector uses, the new one among them: 2 to 5, or 0 for none.
         path: whether the noise is that of one Brownian path per seed, which finer grids follow too.
     """
-    _within("predictor", predictor, 1, 4)
+    within("predictor", predictor, 1, 4)
     if corrector:
-        _within("corrector", corrector, 2, 5)
+        within("corrector", corrector, 2, 5)
 
     def eta(here: Point, there: Point) -> Array:
         ratio = np.exp(-np.asarray(here.lam))
@@ -181,7 +181,7 @@ def lms(schedule: Schedule, grid: Array, order: int = 4) -> Rows:
     Args:
         order: number of estimates, 1 to 4; 1 is :func:`ddim`.
     """
-    _within("order", order, 1, 4)
+    within("order", order, 1, 4)
     return _noise_adams(
         schedule,
         grid,
@@ -198,7 +198,7 @@ def deis(schedule: Schedule, grid: Array, order: int = 3, over: Literal["log_snr
         order: number of estimates, 1 to 4; 1 is :func:`ddim`.
         over: ``"time"``, the schedule's own, as in the paper; or ``"log_snr"``, the same for every schedule.
     """
-    _within("order", order, 1, 4)
+    within("order", order, 1, 4)
     coordinate = {"log_snr": lambda lam: lam, "time": lambda lam: schedule.t_of(2 * lam)}[over]
     return _noise_adams(
         schedule, grid, order, lambda past, there: correction(past, over_ratio(past[0][0], there), coordinate)
@@ -219,7 +219,7 @@ def ipndm(schedule: Schedule, grid: Array, order: int = 4) -> Rows:
     Args:
         order: number of estimates, 1 to 4; 1 is :func:`ddim`.
     """
-    _within("order", order, 1, 4)
+    within("order", order, 1, 4)
 
     def extra(past: Estimates, there: Point) -> Linear:
         _, mass = over_ratio(past[0][0], there)
@@ -250,8 +250,3 @@ def _eta(eta: float) -> float:
     if not eta >= 0:
         raise UserError(f"eta is {eta}", "eta is 0 (deterministic) or more; 1 is usual")
     return eta
-
-
-def _within(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise UserError(f"{name} is {value}", f"{name} lies between {low} and {high}")

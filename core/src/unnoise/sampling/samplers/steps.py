@@ -16,6 +16,12 @@ def eps(x: Linear, x0: Linear, here: Point) -> Linear:
     return (x - here.alpha * x0) / here.sigma
 
 
+def within(name: str, value: int, low: int, high: int) -> None:
+    """Refuse an option out of range."""
+    if not low <= value <= high:
+        raise UserError(f"{name} is {value}", f"{name} lies between {low} and {high}")
+
+
 def split(here: Point, there: Point, eta: float) -> tuple[Array, Array]:
     """The noise of the next level as what is kept and what is drawn anew, in standard deviations (see :func:`ddim`)."""
     if not 0 <= eta <= 1:
