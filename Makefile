@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DISTS := core $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
 DEMO := runs/demo
 
-.PHONY: install demo test check dist check-dist bench clean
+.PHONY: install demo test check dist check-dist bench peers clean
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -48,7 +48,18 @@ check-dist: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python tests/benchmarks/engine.py
+	$(BIN)/python tests/benchmarks/steps.py
+	$(BIN)/python tests/benchmarks/solvers.py
 	$(BIN)/python tests/benchmarks/throughput.py image/demo molecules/qm9 --shares
+
+# The same trajectories as diffusers and k-diffusion, and what theirs cost and miss beside ours. With them installed,
+# `make bench` and `make test` compare as well.
+peers: $(STAMP)
+	$(BIN)/python -m pip install --quiet --group peers
+	$(BIN)/python -m pip install --quiet --no-deps "k-diffusion>=0.1.1"
+	$(BIN)/python -m pytest -q tests/core/test_samplers_peers.py
+	$(BIN)/python tests/benchmarks/steps.py
+	$(BIN)/python tests/benchmarks/solvers.py
 
 clean:
 	rm -rf $(VENV) build dist

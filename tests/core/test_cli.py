@@ -381,9 +381,7 @@ def test_completion(cli, monkeypatch, line, some):
 
 
 def test_the_completion_script_is_bash():
-    script = subprocess.run(
-        [sys.executable, "-m", "unnoise", "completion", "bash"], capture_output=True
-    ).stdout
+    script = subprocess.run([sys.executable, "-m", "unnoise", "completion", "bash"], capture_output=True).stdout
     assert subprocess.run(["bash", "-n"], input=script).returncode == 0
 
 

@@ -43,9 +43,7 @@ class MoleculeGraph(Representation):
     sizes_seen: Tensor
     """int64 ``(largest + 1,)``: number of training molecules with so many atoms."""
 
-    def __init__(
-        self, max_atoms: int = 128, min_count: int = 1, connected: bool = True, aromatic: bool = True
-    ) -> None:
+    def __init__(self, max_atoms: int = 128, min_count: int = 1, connected: bool = True, aromatic: bool = True) -> None:
         super().__init__()
         if max_atoms < 0 or min_count < 1:
             raise UserError(
