@@ -254,7 +254,8 @@ def write_samples(samples: Samples, representation: Representation, folder: str 
 def _asked(own: Mapping[str, Any], given: str | Mapping[str, Any] | None) -> dict[str, Any]:
     """Name and options of a component: what is given, and of the run's own what belongs to that name."""
     asked = {"name": given} if isinstance(given, str) else dict(given or {})
-    return {**own, **asked} if asked.get("name", own["name"]) == own["name"] else asked
+    name = own.get("name")  # a config that somebody has edited may lack it
+    return {**own, **asked} if asked.get("name", name) == name else asked
 
 
 def _short(values: list[Any]) -> Any:
