@@ -178,8 +178,8 @@ def _evaluate(request: EvalRequest, real: list[str]) -> None:
             "eval judges either a run or a file of items", "give run=<folder>, or modality=<name> items=<path>"
         )
     model = None if request.items else _load(request)
-    given = model.run.folder / "eval" / _now() if model else ""
-    target = _folder(request.out, given) if model or request.out else None
+    default = model.run.folder / "eval" / _now() if model else ""
+    target = _folder(request.out, default) if model or request.out else None
     with nullcontext() if target is None else output_folder(target, fresh=not request.out) as folder:
         if model is None:
             scores, record = _judge_items(request, *_real_data(real))
