@@ -24,6 +24,10 @@ SHOWN = {
     "diffusers flow euler,  shift 1": ("diffusers Euler", "C2", "--"),
 }
 """Some peers as they are usually run; the first three for variance-preserving schedules, the others for flows."""
+OURS = {
+    "adams, quadratic": ("unnoise, the default (adams, quadratic)", "C3", "-o"),
+    "adams order=4 scale=2.0, bounded": ("unnoise, adams order 4 scale 2, bounded", "C4", "-s"),
+}
 
 
 def curve(cells: dict[str, dict[str, float]], name: str | None) -> tuple[list[int], list[float]]:
@@ -36,21 +40,22 @@ def curve(cells: dict[str, dict[str, float]], name: str | None) -> tuple[list[in
     return list(found), [math.exp(sum(values) / len(values)) for values in found.values()]
 
 
-def main(numbers: Path, picture: Path, default: str = "adams, quadratic") -> None:
+def main(numbers: Path, picture: Path) -> None:
     """One panel for each schedule."""
     schedules = json.loads(numbers.read_text())
-    _, axes = pyplot.subplots(1, len(schedules), figsize=(4 * len(schedules), 3.6), sharey=True, squeeze=False)
+    _, axes = pyplot.subplots(1, len(schedules), figsize=(4 * len(schedules), 4.6), sharey=True, squeeze=False)
     for axis, (schedule, sides) in zip(axes[0], schedules.items(), strict=True):
         for name, (label, colour, dash) in SHOWN.items():
             if any(name in errors for errors in sides["peers"].values()):
                 axis.plot(*curve(sides["peers"], name), dash, color=colour, label=label, linewidth=1)
         axis.plot(*curve(sides["peers"], None), "-", color="0.5", label="best of all peers, cell by cell", linewidth=3)
-        axis.plot(*curve(sides["ours"], default), "-o", color="C3", label=f"unnoise, default ({default})", markersize=4)
+        for name, (label, colour, dash) in OURS.items():
+            axis.plot(*curve(sides["ours"], name), dash, color=colour, label=label, markersize=4)
         axis.set(title=schedule, xlabel="evaluations", xscale="log", yscale="log")
         axis.set_xticks(ticks := [5, 8, 10, 15, 20, 30, 50], [str(tick) for tick in ticks])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     axes[0][0].set_ylabel("error of the end-point, in data's deviations")
     pyplot.tight_layout()
     pyplot.savefig(picture, dpi=90)

@@ -1,4 +1,4 @@
-"""Quality of a trained model against steps, for several samplers: tables, and a plot.
+"""Quality of a trained model against steps, for several samplers: tables, and numbers for `quality_picture.py`.
 
 `python quality.py runs/digits --score frechet_classifier adams/quadratic dpmpp_2m/log_snr ddim/linear`
 
@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from unnoise.runs import Model, evaluate
 
 STEPS = (4, 6, 8, 12, 20, 50)
 Scores = dict[str, Score]
+Found = dict[str, dict[int, Scores]]
+"""Way to sample -> steps -> name -> score."""
 
 
 def parse(way: str) -> dict[str, Any]:
@@ -43,7 +47,7 @@ def judged(model: Model, way: str, steps: int, arguments: argparse.Namespace) ->
     return int(samples.record["nfe"]), {score.name: score for score in scores if score.name in arguments.score}
 
 
-def show(name: str, found: dict[str, dict[int, Scores]]) -> None:
+def show(name: str, found: Found) -> None:
     """One table, in Markdown."""
     columns = next(iter(found.values()))
     print(f"\n| {name} | {' | '.join(map(str, columns))} |\n|{'---|' * (len(columns) + 1)}")
@@ -54,28 +58,20 @@ def show(name: str, found: dict[str, dict[int, Scores]]) -> None:
     print("; ".join(f"{what} {value:.3g}" for what, value in limits.items() if value is not None))
 
 
-def plot(names: list[str], found: dict[str, dict[int, Scores]], path: Path) -> None:
-    """One panel a score."""
-    from matplotlib import pyplot
-
-    figure, panels = pyplot.subplots(
-        1, len(names), figsize=(5.5 * len(names), 4), constrained_layout=True, squeeze=False
-    )
-    for axes, name in zip(panels[0], names, strict=True):
-        for way, by_steps in found.items():
-            axes.plot(list(by_steps), [scores[name].value for scores in by_steps.values()], marker="o", label=way)
-        steps = sorted({steps for by_steps in found.values() for steps in by_steps})
-        score = next(iter(next(iter(found.values())).values()))[name]
-        if score.floor is not None:
-            axes.axhline(score.floor, color="gray", linestyle=":", label="real against real")
-        axes.set(xlabel="steps", ylabel=f"{name} ({score.better} is better)", xscale="log", xticks=steps)
-        axes.get_xaxis().set_major_formatter("{x:.0f}")
-        axes.minorticks_off()
-        axes.legend()
-    figure.savefig(path, dpi=110)
+def numbers(found: Found) -> dict[str, Any]:
+    """The scores as JSON: what they are, and way -> steps -> name -> value."""
+    some = next(iter(next(iter(found.values())).values()))
+    return {
+        "scores": {name: {"better": s.better, "floor": s.floor, "ceiling": s.ceiling} for name, s in some.items()},
+        "values": {
+            way: {str(steps): {name: s.value for name, s in scores.items()} for steps, scores in by_steps.items()}
+            for way, by_steps in found.items()
+        },
+    }
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
+    """Print a line for every measurement as it is made, then a table for every score."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", help="a run folder")
     parser.add_argument("ways", nargs="+", metavar="sampler[/spacing][,option=value...]")
@@ -85,11 +81,11 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--plot", type=Path, help="PNG to draw")
-    arguments = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="also write every number there, as JSON")
+    arguments = parser.parse_args(words)
     torch.set_num_threads(arguments.threads)
     started, model = time.monotonic(), load(arguments.run)
-    found: dict[str, dict[int, Scores]] = {}
+    found: Found = {}
     for way in arguments.ways:
         found[way] = {}
         for steps in arguments.steps:
@@ -99,8 +95,8 @@ def main() -> None:
     for name in arguments.score:
         show(name, found)
     print(f"N = {arguments.n}, seed {arguments.seed}, {time.monotonic() - started:.0f} s")
-    if arguments.plot:
-        plot(arguments.score, found, arguments.plot)
+    if arguments.out:
+        arguments.out.write_text(json.dumps(numbers(found), indent=1))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ SCHEDULES = {"scaled_linear": schedules.scaled_linear, "cosine": schedules.cosin
 DEFAULT = f"{SampleConfig().sampler}, {SampleConfig().spacing}"
 """What ``unnoise sample`` takes where nothing is said."""
 VARIANTS: dict[str, Sequence[dict[str, Any]]] = {
-    "adams": [{}, {"order": 2}, {"order": 4}],
+    "adams": [{}, {"order": 2}, {"order": 4}, {"order": 4, "scale": 2.0}],
     "unipc": [{"order": 1}, {"order": 2}, {"order": 3}, {"variant": "bh1"}],
     "lms": [{"order": 2}, {"order": 3}, {"order": 4}],
     "deis": [{"order": 2}, {"order": 3}, {"over": "time"}],

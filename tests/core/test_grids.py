@@ -57,6 +57,22 @@ def test_quadratic_is_a_square_of_flow_time_whatever_the_schedule(steps):
         np.testing.assert_allclose(same, flow.log_snr(root**2), atol=1e-8)
 
 
+def test_bounded_is_karras_below_its_knee_and_begins_its_jump_where_quadratic_does():
+    """Uniform in the tenth root of ``u / (8 s + u)``, ``u = sigma / alpha``, for data of standard deviation s."""
+    schedule, steps = schedules.cosine(), 9
+    for scale in (1.0, 3.0):
+        ratio, square = (
+            np.exp(-0.5 * schedule.log_snr(grid(schedule, steps, {"name": name, "scale": scale})[:-1]))
+            for name in ("bounded", "quadratic")
+        )
+        np.testing.assert_allclose(np.diff((ratio / (8 * scale + ratio)) ** 0.1, 2), 0, atol=1e-9)
+        assert ratio[-1] == pytest.approx(square[-1], rel=1e-9)
+    far = {"name": "bounded", "knee": 1e9, "rho": 7.0}
+    times, low = grid(schedule, steps, far, start=0.9), grid(schedule, steps, "quadratic", start=0.9)[-2]
+    karras = SPACINGS["karras"](schedule, 0.9, low, steps)
+    np.testing.assert_allclose(times[:-1], karras, rtol=1e-6)
+
+
 def test_karras_is_the_published_grid():
     """Karras et al. 2022, table 1: sigma_max 80, sigma_min 0.002, rho 7."""
     i = np.arange(18)
@@ -131,9 +147,12 @@ def test_explicit_times():
         ({"spacing": {"name": "karras", "rho": -1.0}}, "rho is -1"),
         ({"spacing": {"name": "beta", "a": 0.1}}, "a is 0.1"),
         ({"spacing": {"name": "quadratic", "scale": 0.0}}, "scale is 0"),
+        ({"spacing": {"name": "bounded", "knee": -1.0}}, "knee is -1"),
+        ({"spacing": {"name": "bounded", "rho": float("inf")}}, "rho is inf"),
         ({"start": 0.0}, "start is 0.0"),
         ({"start": 1.2}, "start is 1.2"),
         ({"start": 0.5, "stop": 0.5}, "stop is 0.5"),
+        ({"start": 1e-9, "steps": 1}, "start is 1e-09, below the schedule's lowest level"),
         ({"start": float("nan")}, "start is nan"),
         ({"stop": -0.1}, "stop is -0.1"),
         ({"spacing": [0.9, 0.5, 0.0]}, "has 5 times"),

@@ -40,7 +40,7 @@ def test_one_step_gives_the_estimate(name, schedule):
 
 
 @by_name
-@pytest.mark.parametrize("name", sorted(set(SAMPLERS) - {"adams"}))  # which extrapolates to data
+@pytest.mark.parametrize("name", sorted(set(SAMPLERS) - {"adams", "lms", "ipndm"}))  # which extrapolate
 def test_the_last_row_is_an_exact_jump(name, schedule):
     (op,) = unnoise.plan(name, schedule, steps=5).rows[-1].ops
     ((row, branch, c),) = op.predictions

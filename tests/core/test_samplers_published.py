@@ -208,7 +208,8 @@ def test_unipc(schedule, order, variant):
 @by_name
 @pytest.mark.parametrize("name", ["lms", "deis"])
 def test_lms_and_deis(schedule, name):
-    """Noise as a cubic in sigma (lms) or a parabola in log sigma (deis), fitted and integrated term by term."""
+    """Noise as a cubic in sigma (lms, down to 0) or a parabola in log sigma (deis, then a jump), fitted and integrated
+    term by term."""
     case = Case(schedule, name)
     y, past, order = case.y, [], {"lms": 4, "deis": 3}[name]
 
@@ -221,7 +222,7 @@ def test_lms_and_deis(schedule, name):
     for a, b in pairwise(case.sigmas):
         d = (y - case.model(y, a)) / a
         past = [(d, a), *past][:order]
-        if b == 0:
+        if b == 0 and name == "deis":
             y = y - a * d
             continue
         knots = [q if name == "lms" else math.log(q) for _, q in past]
@@ -244,7 +245,7 @@ def test_ipndm(schedule):
             2: lambda e: (3 * e[0] - e[1]) / 2,
             3: lambda e: (23 * e[0] - 16 * e[1] + 5 * e[2]) / 12,
             4: lambda e: (55 * e[0] - 59 * e[1] + 37 * e[2] - 9 * e[3]) / 24,
-        }[len(past) if b else 1](past)
+        }[len(past)](past)
         y = y + (b - a) * d
     case.agrees(y)
 
@@ -282,6 +283,23 @@ def integral(f, a, b, parts=400):
     at = np.linspace(a, b, parts + 1)
     weights = np.array([1, *([4, 2] * (parts // 2 - 1)), 4, 1])
     return (b - a) / (3 * parts) * sum(w * f(s) for w, s in zip(weights, at, strict=True))
+
+
+@pytest.mark.parametrize("schedule", [schedules.cosine(), schedules.flow()], ids=lambda s: s.name)
+def test_deis_over_time(schedule):
+    """Noise as a parabola in time, down to time 0 as well, integrated over sigma by Simpson's rule."""
+    case = Case(schedule, "deis", over="time")
+    y, past = case.y, []
+
+    def time(sigma):
+        return float(schedule.t_of(-2 * math.log(sigma))) if sigma else 0.0
+
+    for a, b in pairwise(case.sigmas):
+        past = [(time(a), (y - case.model(y, a)) / a), *past][:3]
+        knots = [knot for knot, _ in past]
+        for j, (_, d) in enumerate(past):
+            y = y + integral(lambda sigma, j=j, knots=knots: lagrange(knots, j, time(sigma)), a, b) * d
+    torch.testing.assert_close(case.made, y, rtol=1e-6, atol=1e-6)
 
 
 @by_name

@@ -145,7 +145,7 @@ class SampleConfig:
     categorical: dict[str, Any] = field(default_factory=lambda: {"name": "bridge"})
     """How categorical parts come down: ``{name: bridge|tau_leap|confidence, ...}``."""
     spacing: str = "quadratic"
-    """Where the steps lie between noise and data: quadratic, linear, log_snr, karras, trailing, ..."""
+    """Where the steps lie between noise and data: quadratic, bounded, linear, log_snr, karras, ..."""
     spacing_options: dict[str, Any] = field(default_factory=dict)
     """Of the spacing above, e.g. ``{rho: 5}`` of karras."""
     guidance: dict[str, Any] = field(default_factory=lambda: {"name": "cfg", "scale": 1.0})

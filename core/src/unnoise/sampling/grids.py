@@ -45,12 +45,35 @@ def quadratic(schedule: Schedule, high: float, low: float, points: int, scale: f
     there. This is such a density, with the square root between what the first steps, of low order, and the later ones
     ask for. The jump to data begins where a step would be longer than one in ``log(sigma / alpha)``.
     """
-    if not 0 < scale < math.inf:
-        raise UserError(f"quadratic: scale is {scale}", "scale is the standard deviation of the data, above 0")
-    ends = np.sqrt(sigmoid(-0.5 * schedule.log_snr(np.array([high, low])) - math.log(scale)))
-    share = np.linspace(ends[0], ends[1], points) ** 2
+    return bounded(schedule, high, low, points, scale, rho=2.0, knee=1.0)
+
+
+def bounded(
+    schedule: Schedule,
+    high: float,
+    low: float,
+    points: int,
+    scale: float = 1.0,
+    rho: float = 10.0,
+    knee: float = 8.0,
+) -> Array:
+    """Uniform in ``(sigma / (knee scale alpha + sigma))^(1 / rho)``, with data of standard deviation ``scale``.
+
+    Almost :func:`karras` below the knee, ever sparser steps above it. In many dimensions samples lie far apart, so that
+    the noise at which it is decided between them is large against each element: there the steps of :func:`quadratic`
+    are too long. The jump to data begins where that of :func:`quadratic` does.
+    """
+    for name, value, meaning in (
+        ("scale", scale, "the standard deviation of the data"),
+        ("rho", rho, "the root that is uniform"),
+        ("knee", knee, "the level, over the data's, above which steps become sparse"),
+    ):
+        if not 0 < value < math.inf:
+            raise UserError(f"{name} is {value}", f"{name} is {meaning}, above 0")
+    ends = sigmoid(-0.5 * schedule.log_snr(np.array([high, low])) - math.log(knee * scale)) ** (1 / rho)
+    share = np.linspace(ends[0], ends[1], points) ** rho
     with np.errstate(divide="ignore"):
-        return schedule.t_of(-2 * (np.log(scale * share) - np.log1p(-share)))
+        return schedule.t_of(-2 * (np.log(knee * scale * share) - np.log1p(-share)))
 
 
 def trailing(schedule: Schedule, high: float, low: float, points: int) -> Array:
@@ -101,6 +124,7 @@ def beta(schedule: Schedule, high: float, low: float, points: int, a: float = 0.
 
 SPACINGS: dict[str, Callable[..., Array]] = {
     "quadratic": quadratic,
+    "bounded": bounded,
     "linear": linear,
     "log_snr": log_snr,
     "exponential": log_snr,
@@ -115,9 +139,10 @@ _TO_DATA: dict[str, tuple[Callable[..., Array], int]] = {
     "linear": (linear, 1),
     "trailing": (linear, 1),
     "quadratic": (quadratic, 2),
+    "bounded": (lambda schedule, high, low, points, scale=1.0, **_: quadratic(schedule, high, low, points, scale), 2),
 }
-"""Spacings that are uniform down to t = 0, in which way, and how many of its steps the jump to data takes at once. The
-others are infinite there, and go to t_min before the jump."""
+"""Spacings that are finite at t = 0: a way of being uniform down to there, and how many of its steps the jump to data
+takes at once. The others go to t_min before the jump."""
 
 
 def grid(schedule: Schedule, steps: int, spacing: Spacing = DEFAULT, start: float = 1.0, stop: float = 0.0) -> Array:
@@ -147,6 +172,11 @@ def grid(schedule: Schedule, steps: int, spacing: Spacing = DEFAULT, start: floa
     check_options(f"spacing {name!r}", place, named, given=("schedule", "high", "low", "points"))
     if not (0 <= stop < start <= 1):
         raise UserError(f"start is {start} and stop is {stop}", "times lie in 0 <= stop < start <= 1; 0 is data")
+    if start < schedule.t_min * (1 - 1e-9):
+        raise UserError(
+            f"start is {start}, below the schedule's lowest level {schedule.t_min:.4g}",
+            "sampling starts within the schedule's working range",
+        )
     high = min(start, schedule.t_max)
     if stop > 0:
         return _checked(place(schedule, high, max(stop, schedule.t_min), steps + 1, **named), high, name)

@@ -3,7 +3,8 @@
 Throughout, ``x_t = alpha x0 + sigma eps``, ``x0`` is the denoiser's estimate of clean data and
 ``eps = (x_t - alpha x0) / sigma``; ``lam = log(alpha / sigma)`` is half the log-SNR and ``h`` the step in it; the
 present point of the grid is ``here``, the next one ``there``. At the last point, t = 0, alpha is 1 and sigma 0, so that
-every formula becomes ``x <- x0`` exactly; but for :func:`adams`, which has the order of its other steps there.
+every formula becomes ``x <- x0`` exactly; but for :func:`adams`, :func:`lms`, :func:`ipndm` and :func:`deis` over time,
+in whose coordinates data is a finite way off: their last step has the order of the others.
 """
 
 from unnoise.sampling.samplers.angle import adams

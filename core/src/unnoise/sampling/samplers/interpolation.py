@@ -21,6 +21,7 @@ Quadrature = tuple[Array, Array]
 Rule = Callable[[Point, Point, float | Array], Quadrature]
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(32)
+_FAR_NODES, _FAR_WEIGHTS = np.polynomial.laguerre.laggauss(32)
 
 
 def correction(
@@ -71,10 +72,18 @@ def middle_flat(here: Point, there: Point, eta: float | Array) -> Quadrature:
     return lam.mean(axis=0, keepdims=True), there.alpha * (1 + eta) * mass.sum(axis=0, keepdims=True)
 
 
-def over_ratio(here: Point, there: Point) -> Quadrature:
-    """``alpha_s int f d(sigma / alpha)``: f is an estimate of the noise."""
+def over_ratio(here: Point, there: Point, to_data: bool = True) -> Quadrature:
+    """``alpha_s int f d(sigma / alpha)``: f is an estimate of the noise.
+
+    Down to data h is infinite; the integral, ``-sigma_t / alpha_t int e^-h f dh``, is then Gauss and Laguerre's, or 0
+    without ``to_data``.
+    """
     lam, mass = spread(here, there)
-    return lam, -there.alpha * np.exp(-lam) * mass
+    axis = (-1, *(1 for _ in lam.shape[1:]))
+    infinite = np.isinf(there.lam) & to_data
+    lam = np.where(infinite, here.lam + _FAR_NODES.reshape(axis), lam)
+    mass = np.where(infinite, _FAR_WEIGHTS.reshape(axis), np.exp(here.lam - lam) * mass)
+    return lam, -there.alpha * np.exp(-np.asarray(here.lam)) * mass
 
 
 def angle(lam: Coefficient, scale: float) -> Array:

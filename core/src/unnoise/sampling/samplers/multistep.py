@@ -1,8 +1,8 @@
 """Multistep samplers: one evaluation a step, and polynomials through the estimates of earlier steps (Adams' methods).
 
-They begin with lower orders, as far as the history goes, and the jump to data is of first order. Two families: those
-that interpolate clean data and solve the linear rest exactly in log-SNR, deterministic or stochastic, and those that
-interpolate the noise.
+They begin with lower orders, as far as the history goes. Two families: those that interpolate clean data and solve the
+linear rest exactly in log-SNR, deterministic or stochastic, whose jump to data is of first order; and those that
+interpolate the noise. Where data is a finite way off in the coordinate of these, their last step is like the others.
 """
 
 from __future__ import annotations
@@ -196,13 +196,17 @@ def deis(schedule: Schedule, grid: Array, order: int = 3, over: Literal["log_snr
 
     Args:
         order: number of estimates, 1 to 4; 1 is :func:`ddim`.
-        over: ``"time"``, the schedule's own, as in the paper; or ``"log_snr"``, the same for every schedule.
+        over: ``"time"``, the schedule's own, as in the paper; or ``"log_snr"``, the same for every schedule, in which
+            data is infinitely far off: the last step is then a jump.
     """
     within("order", order, 1, 4)
     coordinate = {"log_snr": lambda lam: lam, "time": lambda lam: schedule.t_of(2 * lam)}[over]
-    return _noise_adams(
-        schedule, grid, order, lambda past, there: correction(past, over_ratio(past[0][0], there), coordinate)
-    )
+    to_data = over == "time"
+
+    def extra(past: Estimates, there: Point) -> Linear:
+        return correction(past, over_ratio(past[0][0], there, to_data), coordinate)
+
+    return _noise_adams(schedule, grid, order, extra, to_data)
 
 
 _BASHFORTH = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
@@ -231,18 +235,31 @@ def ipndm(schedule: Schedule, grid: Array, order: int = 4) -> Rows:
     return _noise_adams(schedule, grid, order, extra)
 
 
-def _noise_adams(schedule: Schedule, grid: Array, order: int, extra: Callable[[Estimates, Point], Linear]) -> Rows:
-    """A DDIM step and ``extra(past, there)``; past estimates of the noise are registers, which take turns."""
+def _noise_adams(
+    schedule: Schedule,
+    grid: Array,
+    order: int,
+    extra: Callable[[Estimates, Point], Linear],
+    to_data: bool = True,
+) -> Rows:
+    """A DDIM step and ``extra(past, there)``, which is something down to data too, or not; past estimates of the noise
+    are registers, which take turns.
+    """
     table = Table(schedule, grid)
     past: list[tuple[Point, Linear]] = []
-    for n, (here, there) in enumerate(table.steps()):
+    slot = 0
+    for here, there in table.steps():
         x, x0 = table.x, table.predict()
         noise = eps(x, x0, here)
+        if past and np.all(past[0][0].lam == here.lam):  # of a part that waits, the latest estimate alone counts
+            del past[0]
+        else:
+            slot += 1
         if order > 1 and not table.last:
-            noise = table.keep(f"eps{n % order}", noise)
+            noise = table.keep(f"eps{slot % order}", noise)
         past = [(here, noise), *past][:order]
         value = there.alpha * x0 + there.sigma * noise + extra(past, there)
-        table.advance(there, 1 if np.all(there.sigma == 0) else len(past), x=value)
+        table.advance(there, len(past) if to_data or np.any(there.sigma) else 1, x=value)
     return tuple(table.rows)
 
 
