@@ -11,11 +11,13 @@ DEMO := runs/demo
 
 install: $(STAMP)
 
-# One resolver run for all; a plugin's extra "all" is what its tests and the demo use.
+# One resolver run for all; a plugin's extra "all" is what its tests and the demo use. tinysoundfont asks for a library that
+# plays sounds, which has to be compiled and is not needed.
 $(STAMP): pyproject.toml $(addsuffix /pyproject.toml,$(DISTS))
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --group test --group check -e ./core $(foreach dist,$(filter-out core,$(DISTS)),-e "./$(dist)[all]")
+	$(BIN)/python -m pip install --quiet --no-deps tinysoundfont
 	touch $@
 
 # Train, sample and judge one small model of each kind: at most ten minutes on two cores. After Ctrl-C it goes on.

@@ -132,7 +132,12 @@ def test_a_record_says_who_trained_and_who_sampled_and_how_large_the_samples_are
     assert versions["trained"]["torch"] == "2.6.0" and versions["sampled"]["torch"] == torch.__version__
     assert "unnoise-gone" not in versions["sampled"] and versions["sampled"]["unnoise"] == unnoise.__version__
     sizes = {"nodes": torch.tensor([4, 2])}
-    representation = SimpleNamespace(layout=mixed.layout, sizes=lambda noise: sizes, decode=lambda state: [None] * 2)
+    representation = SimpleNamespace(
+        layout=mixed.layout,
+        sizes=lambda noise: sizes,
+        asked_sizes=lambda drawn, conditions: drawn,
+        decode=lambda state: [None] * 2,
+    )
     model = Model(Run(run), representation, mixed.denoiser())
     assert model.sample(2, sampler="ddim", steps=1, progress=False).record["sizes"] == {"nodes": [4, 2]}
     assert model.sample(2, sampler="ddim", steps=1, sizes=3, progress=False).record["sizes"] == {"nodes": 3}

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from unnoise.errors import UserError
+from unnoise.folders import UnreadableError
 from unnoise_image.data.folder import Folder
-from unnoise_image.files import UnreadableError, endings, picture_files, read_picture, read_pictures
+from unnoise_image.files import endings, picture_files, read_picture, read_pictures
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)

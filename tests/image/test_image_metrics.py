@@ -11,7 +11,7 @@ import torch
 from unnoise.contracts import Dataset, Evidence
 from unnoise.errors import UserError
 from unnoise.metrics import frechet_distance, moments
-from unnoise_image.classifier import Recipe, cached_classifier, predict, train_classifier
+from unnoise_image.classifier import Recipe, predict, train_classifier
 from unnoise_image.data.digits import Digits
 from unnoise_image.lite0 import EfficientNetLite0, lite0_features, load_lite0
 from unnoise_image.metrics import ClassifierMetric, Lite0Metric, MemorisationMetric
@@ -110,22 +110,22 @@ def test_classifier_is_a_pure_function_of_data_and_recipe_and_is_cached(tmp_path
     x, y = stack(all_of(data)), torch.as_tensor(data.columns()["class"].values)
     recipe = Recipe(max_steps=8, min_steps=8)
     state = torch.random.get_rng_state()
-    first = cached_classifier(x, y, 10, recipe, tmp_path)
+    first = train_classifier(x, y, 10, recipe, tmp_path)
     assert torch.equal(torch.random.get_rng_state(), state)
     torch.manual_seed(99)
     second = train_classifier(x, y, 10, recipe)
     (file,) = tmp_path.iterdir()
     stamp = file.stat().st_mtime_ns
-    third = cached_classifier(x, y, 10, recipe, tmp_path)
+    third = train_classifier(x, y, 10, recipe, tmp_path)
     assert file.stat().st_mtime_ns == stamp
     good = file.read_bytes()
     file.write_bytes(good[:-8])
-    fourth = cached_classifier(x, y, 10, recipe, tmp_path)
+    fourth = train_classifier(x, y, 10, recipe, tmp_path)
     assert len(file.read_bytes()) == len(good)  # what was damaged is replaced
     for net in (second, third, fourth):
         torch.testing.assert_close(predict(net, x[:50])[0], predict(first, x[:50])[0], atol=1e-4, rtol=1e-4)
-    cached_classifier(x, (y + 1) % 10, 10, recipe, tmp_path)
-    cached_classifier(x, y, 10, Recipe(max_steps=8, min_steps=8, seed=1), tmp_path)
+    train_classifier(x, (y + 1) % 10, 10, recipe, tmp_path)
+    train_classifier(x, y, 10, Recipe(max_steps=8, min_steps=8, seed=1), tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
 
 

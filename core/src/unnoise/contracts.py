@@ -38,7 +38,17 @@ class Scalars:
     unit: str = ""
 
 
-Column = Labels | Scalars
+@dataclass(frozen=True)
+class Curves:
+    """A number that changes over every item: float32 ``(N, K)``, K values at equal distances from the item's beginning
+    to its end; NaN where there is none. ``unit`` is for people.
+    """
+
+    values: NDArray[np.float32]
+    unit: str = ""
+
+
+Column = Labels | Scalars | Curves
 
 
 class Dataset(ABC):
@@ -110,6 +120,19 @@ class Representation(nn.Module, ABC):
         """
         return {}
 
+    def asked_sizes(self, sizes: dict[str, Tensor], conditions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The sizes of new samples, as :meth:`sizes` drew them, with those put in that the samples' raw conditions
+        decide: a number of elements, a length in seconds.
+
+        Raises:
+            UserError: for a size that cannot be.
+        """
+        return sizes
+
+    def facts(self, items: Sequence[Any]) -> str:
+        """A line for people about the items as a whole ("2.1 s in all, -20 dBFS"); empty if there is none."""
+        return ""
+
     @abstractmethod
     def save(self, items: Sequence[Any], folder: Path, settings: Mapping[str, Any]) -> list[Path]:
         """Write items as native files into an existing folder, with ``settings`` embedded where the format can
@@ -158,18 +181,23 @@ class Context:
         vector: ``(B, context_dim)``, the sum of all conditions' vectors; for AdaLN and the like.
         tokens: ``(B, L, context_dim)`` for cross-attention, or None.
         token_mask: bool ``(B, L)``, True where a token is real, or None where all are.
+        curves: ``(B, K, context_dim)`` each, K points at equal distances from the beginning of an item's variable axis
+            to its end, which the network joins to its input (:class:`unnoise.nn.JoinCurves`).
     """
 
     vector: Tensor
     tokens: Tensor | None = None
     token_mask: Tensor | None = None
+    curves: tuple[Tensor, ...] = ()
 
 
 class Network(nn.Module, ABC):
     """A denoiser network, built as ``cls(layout, context_dim, **options)``.
 
     ``layout`` is the process's: a part's ``tokens`` says how many values a noised categorical element takes.
-    ``context_dim`` is 0 for an unconditional model; ``context`` is None then.
+    ``context_dim`` is 0 for an unconditional model; ``context`` is None then. A network with a parameter ``curve_dim``
+    joins ``context.curves`` to its input: it is given the size of their points, 0 where there are none. Only such a
+    network can be told a curve.
     """
 
     self_conditioning: bool = False
@@ -227,7 +255,8 @@ class Evidence:
 
     Args:
         generated: items made by the model.
-        conditions: what each was asked to be: condition name -> raw values ``(N,)``, as in a data set's columns.
+        conditions: what each was asked to be: condition name -> raw values ``(N,)`` or ``(N, K)``, as in a data set's
+            columns.
         train, test: real data.
         noise: items decoded from pure noise, for the ceiling.
         seed: for whatever the metric draws.

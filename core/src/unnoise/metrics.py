@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from unnoise.contracts import Evidence, Score
 
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,3 +85,31 @@ def nearest_distances(x: Tensor, reference: Tensor, chunk: int = 256) -> Tensor:
 def subset(count: int, size: int, seed: int) -> Sequence[int]:
     """``size`` distinct indices below ``count`` in ascending order, a pure function of the arguments."""
     return sorted(np.random.default_rng(seed).permutation(count)[:size].tolist())
+
+
+def feature_scores(name: str, features: Callable[[Sequence[Any]], Tensor], evidence: Evidence) -> list[Score]:
+    """Frechet and kernel distance of generated to real test items. The floor is that of real training items, the
+    ceiling that of noise, all with the same number N of items (the largest that all can give); nothing for N below 2.
+
+    Args:
+        name: of the features.
+        features: items -> ``(N, D)``.
+        evidence: what is judged.
+    """
+    sets: dict[str, Any] = {"made": evidence.generated, "train": evidence.train, "test": evidence.test}
+    if len(evidence.noise) >= 2:
+        sets["noise"] = evidence.noise
+    n = min(len(items) for items in sets.values())
+    if n < 2:
+        return []
+    found = {key: features([items[i] for i in subset(len(items), n, evidence.seed)]) for key, items in sets.items()}
+    summaries = {key: moments(value) for key, value in found.items()}
+
+    def score(kind: str, distance: Callable[[str], float]) -> Score:
+        ceiling = distance("noise") if "noise" in found else None
+        return Score(f"{kind}_{name}", distance("made"), distance("train"), ceiling, "lower", f"N={n}")
+
+    return [
+        score("frechet", lambda key: frechet_distance(summaries[key], summaries["test"])),
+        score("kernel", lambda key: kernel_distance(found[key], found["test"])),
+    ]

@@ -165,7 +165,8 @@ def _sample(request: SampleRequest) -> None:
         seconds = time.monotonic() - started
         written = write_samples(samples, model.representation, folder)
     rate = f"{len(samples.items)} samples in {seconds:.1f} s, {samples.record['nfe']} network evaluations each"
-    print(f"{rate}\n{len(written)} files in {folder}\nlook at {folder / 'preview.png'}")
+    lines = [rate, model.representation.facts(samples.items), f"{len(written)} files in {folder}"]
+    print("\n".join(filter(None, [*lines, f"look at {folder / 'preview.png'}"])))
 
 
 def _evaluate(request: EvalRequest, real: list[str]) -> None:

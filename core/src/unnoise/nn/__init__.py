@@ -6,6 +6,7 @@ from unnoise.nn.adaln import AdaLN, make_norm, zero_
 from unnoise.nn.attention import Attention, rotary_angles, rotate
 from unnoise.nn.autoencoder import Decoder, Encoder
 from unnoise.nn.conv import Downsample, ResidualBlock, Upsample, conv_nd, group_norm
+from unnoise.nn.curves import JoinCurves, resample
 from unnoise.nn.embed import LevelEmbedding, ScalarEmbedding, grid_positions, position_embedding, sinusoids
 from unnoise.nn.mlp import ResidualMLP
 from unnoise.nn.patch import depth_to_space, patchify, space_to_depth, unpatchify
@@ -18,6 +19,7 @@ __all__ = [
     "Decoder",
     "Downsample",
     "Encoder",
+    "JoinCurves",
     "LevelEmbedding",
     "ResidualBlock",
     "ResidualMLP",
@@ -33,6 +35,7 @@ __all__ = [
     "make_norm",
     "patchify",
     "position_embedding",
+    "resample",
     "rotary_angles",
     "rotate",
     "sinusoids",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unnoise.nn.conv import Downsample, ResidualBlock, Upsample, conv_nd, group_norm
+from unnoise.nn.conv import Downsample, GroupNorm, ResidualBlock, Upsample, coarser, conv_nd, group_norm, keep
 from unnoise.nn.patch import depth_to_space, space_to_depth
 
 
@@ -36,10 +36,19 @@ class Encoder(nn.Module):
         layers += [group_norm(channels[-1]), nn.SiLU(), conv_nd(dims, channels[-1], outputs, 3)]
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, inputs, *S)`` -> ``(B, outputs, *S / factor)``."""
-        out: Tensor = self.layers(space_to_depth(x, self.patch))
-        return out
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """``(B, inputs, *S)`` -> ``(B, outputs, *S / factor)``; ``mask (B, *S)`` as in :func:`unnoise.nn.conv.keep`."""
+        x = space_to_depth(keep(x, mask), self.patch)
+        mask = coarser(mask, self.patch[0])
+        for layer in self.layers:
+            if isinstance(layer, ResidualBlock):
+                x = layer(x, mask=mask)
+            elif isinstance(layer, GroupNorm):
+                x = layer(x, mask)
+            else:
+                mask = coarser(mask) if isinstance(layer, Downsample) else mask
+                x = keep(layer(x), mask)
+        return x
 
 
 class Decoder(nn.Module):
@@ -57,9 +66,17 @@ class Decoder(nn.Module):
         self.norm_out = group_norm(channels[0])
         self.conv_out = conv_nd(dims, channels[0], outputs * stem**dims, 3)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """``(B, inputs, *S)`` -> ``(B, outputs, *S * factor)``."""
-        x = self.conv_in(z)
+    def forward(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
+        """``(B, inputs, *S)`` -> ``(B, outputs, *S * factor)``; ``mask (B, *S * factor)``, that of the result."""
+        masks = [coarser(mask, self.patch[0])]
+        for _ in range(sum(isinstance(layer, Upsample) for layer in self.layers)):
+            masks.append(coarser(masks[-1]))
+        x = keep(self.conv_in(keep(z, masks[-1])), masks[-1])
         for layer in self.layers:
-            x = layer(x, tuple(2 * size for size in x.shape[2:])) if isinstance(layer, Upsample) else layer(x)
-        return depth_to_space(self.conv_out(F.silu(self.norm_out(x))), self.patch)
+            if isinstance(layer, Upsample):
+                masks.pop()
+                x = layer(x, tuple(2 * size for size in x.shape[2:]), masks[-1])
+            else:
+                x = layer(x, mask=masks[-1])
+        x = self.conv_out(keep(F.silu(self.norm_out(x, masks[-1])), masks[-1]))
+        return keep(depth_to_space(x, self.patch), mask)

@@ -26,9 +26,42 @@ def conv_nd(dims: int, inputs: int, outputs: int, kernel: int, **options: Any) -
     return layers[dims](inputs, outputs, kernel, padding=kernel // 2, **options)
 
 
-def group_norm(channels: int, groups: int = 32) -> nn.GroupNorm:
+def keep(x: Tensor, mask: Tensor | None) -> Tensor:
+    """``x (B, C, *space)`` with 0 where ``mask`` is False; ``x`` itself without a mask.
+
+    A mask is bool ``(B, *space)`` with an axis of size 1 where it does not vary, and real elements come first. A
+    network that keeps to it after every layer computes the same whatever the padding.
+    """
+    return x if mask is None else x.masked_fill(~mask[:, None], 0)
+
+
+def coarser(mask: Tensor | None, step: int = 2) -> Tensor | None:
+    """The mask of a grid whose cells are blocks of ``step`` along every axis: real where any element is."""
+    return None if mask is None else mask[(slice(None), *(slice(None, None, step) for _ in mask.shape[1:]))]
+
+
+class GroupNorm(nn.GroupNorm):
+    """As torch's, over real elements only where there is a mask."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """``x (B, C, *space)``; ``mask`` as in :func:`keep`."""
+        if mask is None:
+            return super().forward(x)
+        groups = x.float().reshape(len(x), self.num_groups, -1, *x.shape[2:])
+        real = mask[:, None, None].float()
+        axes = tuple(range(2, groups.dim()))
+        repeats = math.prod(groups.shape[2:]) / math.prod(real.shape[2:])
+        count = real.sum(axes, keepdim=True).clamp(min=1) * repeats
+        centred = groups - (groups * real).sum(axes, keepdim=True) / count
+        variance = (centred.square() * real).sum(axes, keepdim=True) / count
+        normed = (centred * (variance + self.eps).rsqrt()).flatten(1, 2)
+        scaled: Tensor = normed * align(self.weight[None], normed) + align(self.bias[None], normed)
+        return scaled.to(x.dtype)
+
+
+def group_norm(channels: int, groups: int = 32) -> GroupNorm:
     """Group normalisation (Wu & He 2018) with at most ``groups`` groups of at least 4 channels where possible."""
-    return nn.GroupNorm(math.gcd(channels, min(groups, max(channels // 4, 1))), channels, eps=1e-6)
+    return GroupNorm(math.gcd(channels, min(groups, max(channels // 4, 1))), channels, eps=1e-6)
 
 
 class ResidualBlock(nn.Module):
@@ -55,14 +88,13 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Identity() if inputs == outputs else conv_nd(dims, inputs, outputs, 1)
         zero_(self.conv_out)
 
-    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """``x (B, inputs, *space)``, ``cond (B, cond_dim)`` -> ``(B, outputs, *space)``."""
-        h = self.norm_out(self.conv_in(F.silu(self.norm_in(x))))
+    def forward(self, x: Tensor, cond: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """``x (B, inputs, *space)``, ``cond (B, cond_dim)`` -> ``(B, outputs, *space)``. Mask: :func:`keep`."""
+        h = self.norm_out(self.conv_in(keep(F.silu(self.norm_in(x, mask)), mask)), mask)
         if self.project is not None and cond is not None:
             scale, shift = self.project(F.silu(cond)).chunk(2, dim=1)
             h = h * (1 + align(scale, h)) + align(shift, h)
-        result: Tensor = self.skip(x) + self.conv_out(self.dropout(F.silu(h)))
-        return result
+        return keep(self.skip(x) + self.conv_out(keep(self.dropout(F.silu(h)), mask)), mask)
 
 
 class Downsample(nn.Module):
@@ -84,6 +116,7 @@ class Upsample(nn.Module):
         super().__init__()
         self.conv = conv_nd(dims, inputs, outputs, 3)
 
-    def forward(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
-        result: Tensor = self.conv(F.interpolate(x, size=size, mode="nearest"))
-        return result
+    def forward(self, x: Tensor, size: tuple[int, ...], mask: Tensor | None = None) -> Tensor:
+        """``x (B, inputs, *space)`` -> ``(B, outputs, *size)``; ``mask (B, *size)``, that of the result."""
+        # A block of two at the border may be half real: the other half shall not reach the convolution.
+        return keep(self.conv(keep(F.interpolate(x, size=size, mode="nearest"), mask)), mask)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unnoise.nn.adaln import zero_
-from unnoise.nn.conv import Downsample, ResidualBlock, Upsample, conv_nd, group_norm
+from unnoise.nn.conv import Downsample, ResidualBlock, Upsample, coarser, conv_nd, group_norm, keep
 from unnoise.nn.transformer import TransformerBlock
 
 
@@ -28,11 +28,14 @@ class SpatialTransformer(nn.Module):
         heads = next(n for n in range(max(channels // head_dim, 1), 0, -1) if channels % n == 0)
         self.block = TransformerBlock(channels, heads, cond_dim, context_dim, mlp_ratio)
 
-    def forward(self, x: Tensor, cond: Tensor, context: Tensor | None, context_mask: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, cond: Tensor, context: Tensor | None, context_mask: Tensor | None, mask: Tensor | None = None
+    ) -> Tensor:
         """``x (B, channels, *space)`` -> the same shape."""
         tokens = rearrange(x, "b c ... -> b (...) c")
-        mixed: Tensor = self.block(tokens, cond, context=context, context_mask=context_mask)
-        return mixed.transpose(1, 2).reshape(x.shape)
+        real = None if mask is None else mask.expand(len(x), *x.shape[2:]).flatten(1)
+        mixed: Tensor = self.block(tokens, cond, real, context, context_mask)
+        return keep(mixed.transpose(1, 2).reshape(x.shape), mask)
 
 
 class UNetStage(nn.Module):
@@ -43,9 +46,11 @@ class UNetStage(nn.Module):
         self.block = block
         self.attention = attention
 
-    def forward(self, x: Tensor, cond: Tensor, context: Tensor | None, context_mask: Tensor | None) -> Tensor:
-        x = self.block(x, cond)
-        return x if self.attention is None else self.attention(x, cond, context, context_mask)
+    def forward(
+        self, x: Tensor, cond: Tensor, context: Tensor | None, context_mask: Tensor | None, mask: Tensor | None = None
+    ) -> Tensor:
+        x = self.block(x, cond, mask)
+        return x if self.attention is None else self.attention(x, cond, context, context_mask, mask)
 
 
 class UNet(nn.Module):
@@ -120,6 +125,7 @@ class UNet(nn.Module):
         context: Tensor | None = None,
         context_mask: Tensor | None = None,
         residuals: Sequence[Tensor] | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """``x (B, inputs, *space)`` -> ``(B, outputs, *space)``.
 
@@ -130,26 +136,33 @@ class UNet(nn.Module):
             context_mask: bool ``(B, M)``.
             residuals: one tensor per skip connection, finest first, then one for the middle: ``self.skips + 1``
                 of them, each added there (the places of Zhang et al. 2023, figure 3).
+            mask: bool ``(B, *space)``, which elements are real (:func:`unnoise.nn.conv.keep`). Where there is one,
+                padding changes nothing.
 
         Raises:
             ValueError: if the number of residuals is another.
         """
         if residuals is not None and len(residuals) != self.skips + 1:
             raise ValueError(f"this U-Net takes {self.skips + 1} residuals, not {len(residuals)}")
-        x = self.conv_in(x)
+        masks = [mask]
+        x = keep(self.conv_in(keep(x, mask)), mask)
         skips = [x]
         for module in self.down:
-            x = module(x) if isinstance(module, Downsample) else module(x, cond, context, context_mask)
+            if isinstance(module, Downsample):
+                masks.append(coarser(masks[-1]))
+                x = keep(module(x), masks[-1])
+            else:
+                x = module(x, cond, context, context_mask, masks[-1])
             skips.append(x)
         for module in self.middle:
-            x = module(x, cond, context, context_mask)
+            x = module(x, cond, context, context_mask, masks[-1])
         if residuals is not None:
             skips = [skip + residual for skip, residual in zip(skips, residuals, strict=False)]
             x = x + residuals[-1]
         for module in self.up:
             if isinstance(module, Upsample):
-                x = module(x, tuple(skips[-1].shape[2:]))
+                masks.pop()
+                x = module(x, tuple(skips[-1].shape[2:]), masks[-1])
             else:
-                x = module(torch.cat([x, skips.pop()], dim=1), cond, context, context_mask)
-        out: Tensor = self.conv_out(F.silu(self.norm_out(x)))
-        return out
+                x = module(torch.cat([x, skips.pop()], dim=1), cond, context, context_mask, masks[-1])
+        return keep(self.conv_out(keep(F.silu(self.norm_out(x, mask)), mask)), mask)

@@ -84,6 +84,7 @@ def unnoise_conditions() -> list[Spec]:
     return [
         Spec("class", "unnoise.conditions:ClassCondition", "one of several names"),
         Spec("scalar", "unnoise.conditions:ScalarCondition", "a number"),
+        Spec("curve", "unnoise.conditions:CurveCondition", "a number that changes over an item"),
     ]
 
 

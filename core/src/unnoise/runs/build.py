@@ -119,9 +119,17 @@ def build_denoiser(registry: Registry, manifest: Manifest) -> Denoiser:
     for name, options in manifest.parametrizations.items():
         check_options(f"parametrization of part {name!r}", Parametrization, options, ("schedule",))
         parametrizations[name] = Parametrization(schedule=product.processes[name].schedule, **options)
-    network: Network = registry.build(
-        "denoiser", config["denoiser"], manifest.modality, layout=product.layout, context_dim=conditions.dim
-    )
+    node, modality = config["denoiser"], manifest.modality
+    registry.check("denoiser", node, modality)
+    given: dict[str, Any] = {"layout": product.layout, "context_dim": conditions.dim}
+    if "curve_dim" in parameters(registry.load("denoiser", node["name"], modality)):
+        given["curve_dim"] = conditions.dim if conditions.curves else 0
+    elif conditions.curves:
+        raise UserError(
+            f"condition {conditions.curves[0]!r} is a curve, which denoiser {node['name']!r} does not take",
+            "choose another denoiser, or leave the condition out of conditions.use",
+        )
+    network: Network = registry.build("denoiser", node, modality, **given)
     return Denoiser(network, conditions, product, parametrizations, config["train"]["self_conditioning"] > 0)
 
 

@@ -22,7 +22,7 @@ from unnoise.progress import Bar
 from unnoise.runs.manifest import Manifest
 from unnoise.runs.run import Run
 from unnoise.runs.versions import installed
-from unnoise.sampling import Plan, plan, sample
+from unnoise.sampling import Known, Plan, plan, sample
 from unnoise.schema import SampleConfig
 from unnoise.state import State
 from unnoise.training.checkpoint import Checkpoint
@@ -101,6 +101,7 @@ class Model:
         raw: Raw | None = None,
         batch: int | None = None,
         sizes: Sizes | None = None,
+        known: Known | None = None,
         progress: bool = True,
     ) -> Samples:
         """Make samples. What is left out is the run's own choice, stored when it was trained.
@@ -112,11 +113,13 @@ class Model:
             guidance_scale: short for ``guidance={"scale": ...}``; 1 is off.
             guidance: ``{"name": ..., **options}`` of a registered guidance; "cfg" if it has no name.
             condition: ``{name: value or list}``, or a bare value where the model knows one condition. A list is
-                repeated to fill n.
+                repeated to fill n. A curve is a list itself.
             negative: likewise, what to steer away from.
-            raw: raw conditions ``(n,)`` instead of ``condition``.
+            raw: raw conditions ``(n,)``, of curves ``(n, K)``, instead of ``condition``.
             batch: samples computed at once.
-            sizes: elements on the variable axes: one number, a list of n, or either per axis; drawn if left out.
+            sizes: elements on the variable axes: one number, a list of n, or either per axis; if left out, what the
+                conditions ask for, or else drawn.
+            known: clean values that the n samples shall have, a state of n items; their sizes are its own.
             progress: show a progress bar.
 
         Raises:
@@ -126,6 +129,8 @@ class Model:
         n, batch = own.n if n is None else n, batch or own.batch
         if n < 0 or batch < 1:
             raise UserError(f"n is {n} and batch {batch}", "There are no fewer than 0 samples, and 1 in a batch.")
+        if known is not None and known.clean.batch != n:
+            raise UserError(f"{n} samples, but {known.clean.batch} are known", "Give what is known of every sample.")
         options = {**own.guidance, **(guidance or {})}
         if guidance_scale is not None:
             options["scale"] = guidance_scale
@@ -148,10 +153,14 @@ class Model:
                 guide = _guidance(options, {name: value[rows] for name, value in against.items()})
                 here = {name: value[rows].to(self.device) for name, value in given.items()}
                 evaluations = chosen.nfe * len(guide.branches(here))
-                x_T = self.denoiser.product.prior(noise.to(self.device), self._sizes(noise, sizes, rows))
+                held = None if known is None else known[rows].to(self.device)
+                counts = self._sizes(noise, sizes, given, rows) if held is None else held.clean.sizes
+                x_T = self.denoiser.product.prior(noise.to(self.device), counts)
+                if held is not None:
+                    x_T = x_T.resize({axis: mask.shape[1] for axis, mask in held.clean.masks.items()})
                 x0 = sample(
-                    self.denoiser, x_T, chosen, noise.seeds.to(self.device), here, guide,
-                    callback=lambda cursor: bar.advance(cursor.row > 0),
+                    self.denoiser, x_T, chosen, noise.seeds.to(self.device), here, guide, held,
+                    lambda cursor: bar.advance(cursor.row > 0),
                 )  # fmt: skip
                 clean = x0.with_layout(self.representation.layout)
                 with torch.no_grad():
@@ -182,11 +191,12 @@ class Model:
             return {**options, "scale": 1.0}
         return options
 
-    def _sizes(self, noise: Noise, sizes: Sizes | None, rows: slice) -> dict[str, Tensor]:
+    def _sizes(self, noise: Noise, sizes: Sizes | None, given: Raw, rows: slice) -> dict[str, Tensor]:
         """Elements on every variable axis, int64 ``(B,)``, for the samples ``rows`` of the call."""
         axes = self.representation.layout.variable_axes
         if sizes is None:
-            return self.representation.sizes(noise)
+            drawn = self.representation.sizes(noise)
+            return self.representation.asked_sizes(drawn, {name: value[rows] for name, value in given.items()})
         if not isinstance(sizes, Mapping):
             sizes = dict.fromkeys(axes, sizes)
         if set(sizes) != set(axes):
@@ -259,15 +269,17 @@ def _asked(own: Mapping[str, Any], given: str | Mapping[str, Any] | None) -> dic
 
 
 def _short(values: list[Any]) -> Any:
-    """One value where all are the same."""
-    return values[0] if values and all(value == values[0] for value in values) else values
+    """One value where all are the same; a list of one where the value is a list itself."""
+    if not values or any(value != values[0] for value in values):
+        return values
+    return values[:1] if isinstance(values[0], list) else values[0]
 
 
 def captions(record: Mapping[str, Any]) -> list[str]:
     """What each sample of a record was asked to be, as text; empty if none was asked for anything."""
     asked: Mapping[str, Any] = record["condition"]
-    columns = {name: v if isinstance(v, list) else [v] * record["n"] for name, v in asked.items()}
-    lines = [{name: column[i] for name, column in columns.items()} for i in range(record["n"])]
+    columns = {name: v if isinstance(v, list) else [v] for name, v in asked.items()}
+    lines = [{name: column[i % len(column)] for name, column in columns.items()} for i in range(record["n"])]
     texts = [
         ", ".join(_caption(name, value, len(line)) for name, value in line.items() if value is not None)
         for line in lines
@@ -276,7 +288,11 @@ def captions(record: Mapping[str, Any]) -> list[str]:
 
 
 def _caption(name: str, value: Any, conditions: int) -> str:
-    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, list):  # a curve, by its ends
+        ends = [x for x in value if x is not None]
+        text = f"{ends[0]:.3g} to {ends[-1]:.3g}"
+    else:
+        text = f"{value:.3g}" if isinstance(value, float) else str(value)
     return text if conditions == 1 else f"{name} {text}"
 
 

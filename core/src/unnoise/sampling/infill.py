@@ -57,6 +57,15 @@ class Known:
         """Part -> the known values as a prediction has them: themselves, or log-probabilities 0 and -inf."""
         return {name: self._estimate(self.clean.layout[name]) for name in self.masks}
 
+    def __getitem__(self, rows: slice) -> Known:
+        """Of some of the items."""
+        masks = {name: mask if len(mask) == 1 else mask[rows] for name, mask in self.masks.items()}
+        return Known(self.clean[rows], masks)
+
+    def to(self, device: torch.device) -> Known:
+        """On another device."""
+        return Known(self.clean.to(device), {name: mask.to(device) for name, mask in self.masks.items()})
+
     def pin(self, x0: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """An estimate of clean data with the known elements put in."""
         pinned = dict(x0)

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from unnoise import classifier
 
 FEATURES = 64
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How the classifier is trained; part of the key under which its weights are cached.
+class Recipe(classifier.Recipe):
+    """How the classifier is trained.
 
     Args:
-        seed: of the initial weights, the order and the shifts.
-        epochs: passes over the data, within the bounds on steps.
-        min_steps, max_steps: bounds.
-        batch: pictures per step.
-        lr: highest learning rate of the one-cycle schedule (Smith & Topin 2018).
-        weight_decay: of AdamW.
-        smoothing: of the labels.
         shift: pictures are moved by up to so many pixels.
     """
 
-    seed: int = 0
-    epochs: int = 25
-    min_steps: int = 400
-    max_steps: int = 1500
-    batch: int = 64
-    lr: float = 3e-3
-    weight_decay: float = 0.05
-    smoothing: float = 0.05
     shift: int = 1
 
 
@@ -88,38 +71,28 @@ def _layer(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
-def train_classifier(pictures: Tensor, labels: Tensor, classes: int, recipe: Recipe | None = None) -> Classifier:
-    """Train on real pictures.
+def train_classifier(
+    pictures: Tensor, labels: Tensor, classes: int, recipe: Recipe | None = None, cache: Path | None = None
+) -> Classifier:
+    """Train on real pictures; see :func:`unnoise.classifier.train_classifier`.
 
     Args:
         pictures: uint8 ``(N, channels, height, width)``.
         labels: int64 ``(N,)``, each in [0, classes).
         classes: number of classes.
-        recipe: how; the global random state is left as it was.
-
-    Returns:
-        the classifier, in evaluation mode.
+        recipe: how.
+        cache: where weights are kept.
     """
     recipe = recipe or Recipe()
-    steps = min(max(recipe.epochs * len(pictures) // recipe.batch, recipe.min_steps), recipe.max_steps)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+
+    def build() -> Classifier:
         net = Classifier(pictures.shape[1], max(pictures.shape[2:]), classes)
         values = pictures.transpose(0, 1).flatten(1).float() / 255
         net.mean.copy_(values.mean(1)[:, None, None])
         net.std.copy_(values.std(1).clamp(min=1 / 255)[:, None, None])
-        optimiser = torch.optim.AdamW(net.parameters(), weight_decay=recipe.weight_decay)
-        rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, total_steps=steps)
-        order = torch.cat([torch.randperm(len(pictures)) for _ in range(-(-steps * recipe.batch // len(pictures)))])
-        for i in range(steps):
-            rows = order[i * recipe.batch : (i + 1) * recipe.batch]
-            x = _shifted(pictures[rows], recipe.shift)
-            loss = F.cross_entropy(net(x), labels[rows], label_smoothing=recipe.smoothing)
-            optimiser.zero_grad()
-            torch.autograd.backward(loss)
-            optimiser.step()
-            rate.step()
-    return net.eval()
+        return net
+
+    return classifier.train_classifier(build, pictures, labels, recipe, partial(_shifted, limit=recipe.shift), cache)
 
 
 def _shifted(x: Tensor, limit: int) -> Tensor:
@@ -127,34 +100,6 @@ def _shifted(x: Tensor, limit: int) -> Tensor:
     down, right = torch.randint(0, 2 * limit + 1, (2,)).tolist()
     padded = F.pad(x.float(), (limit, limit, limit, limit), mode="replicate").to(x.dtype)
     return padded[:, :, down : down + x.shape[2], right : right + x.shape[3]]
-
-
-def cached_classifier(
-    pictures: Tensor, labels: Tensor, classes: int, recipe: Recipe | None = None, cache: Path | None = None
-) -> Classifier:
-    """As :func:`train_classifier`, but looked up in the folder ``cache`` first, under a hash of data and recipe.
-
-    A damaged file there is replaced.
-    """
-    recipe = recipe or Recipe()
-    if cache is None:
-        return train_classifier(pictures, labels, classes, recipe)
-    digest = hashlib.blake2b(digest_size=12)
-    digest.update(json.dumps([asdict(recipe), classes, list(pictures.shape)]).encode())
-    digest.update(pictures.contiguous().numpy().tobytes())
-    digest.update(labels.contiguous().numpy().tobytes())
-    path = cache / f"classifier-{digest.hexdigest()}.safetensors"
-    if path.is_file():
-        net = Classifier(pictures.shape[1], max(pictures.shape[2:]), classes)
-        with suppress(OSError, SafetensorError, RuntimeError):
-            net.load_state_dict(load_file(path))
-            return net.eval()
-    net = train_classifier(pictures, labels, classes, recipe)
-    cache.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(net.state_dict(), partial)
-    partial.replace(path)
-    return net
 
 
 @torch.no_grad()

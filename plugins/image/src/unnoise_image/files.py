@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections import deque
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from unnoise.errors import UserError
+from unnoise.folders import UnreadableError, find_files, printable
 from unnoise_image.pictures import MODES, Picture
 
 SHEET = "preview.png"
@@ -22,10 +20,6 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI",
 
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused before they are decoded: a file of a few kilobytes may claim any size."""
-
-
-class UnreadableError(Exception):
-    """Why a file is no picture that can be used; the text is for people."""
 
 
 def from_image(image: Image.Image, size: int | None = None, channels: int | None = None) -> Picture:
@@ -100,43 +94,11 @@ def endings() -> set[str]:
 
 
 def picture_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """All files below a folder whose ending says picture; no hidden ones, and no contact sheet, which lies beside
-    samples. Links are followed, and no folder is entered twice.
-
-    Returns:
-        the files, and the sub-folders that cannot be read; both sorted.
+    """All files below a folder whose ending says picture, and the sub-folders that cannot be read (see
+    :func:`unnoise.folders.find_files`); no contact sheet, which lies beside samples.
     """
     known = endings()
-    found: list[Path] = []
-    closed: list[Path] = []
-    seen: set[tuple[int, int]] = set()
-    waiting = deque([folder])
-    while waiting:
-        here = waiting.popleft()
-        try:
-            place = here.stat()
-            if (place.st_dev, place.st_ino) in seen:
-                continue
-            seen.add((place.st_dev, place.st_ino))
-            entries = [entry for entry in os.scandir(here) if not entry.name.startswith(".")]
-        except OSError:
-            closed.append(here)
-            continue
-        for entry in entries:
-            path = here / entry.name
-            with suppress(OSError):  # a link that leads round in a circle
-                if entry.is_dir():
-                    # Links last, so that a folder is known by its own name rather than by a link's.
-                    (waiting.append if entry.is_symlink() else waiting.appendleft)(path)
-                elif path.suffix.lower() in known and path.name != SHEET and entry.is_file():
-                    found.append(path)
-    return sorted(found), sorted(closed)
-
-
-def printable(path: Path) -> str:
-    """A path as text for people and files; names may hold line ends, or bytes that are no text at all."""
-    text = os.fsencode(path.as_posix()).decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return find_files(folder, lambda path: path.suffix.lower() in known and path.name != SHEET)
 
 
 def read_pictures(path: Path) -> list[Picture]:

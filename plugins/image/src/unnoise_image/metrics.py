@@ -12,8 +12,8 @@ from torch import Tensor
 
 from unnoise.contracts import Dataset, Evidence, Labels, Metric, Score
 from unnoise.errors import UserError
-from unnoise.metrics import frechet_distance, kernel_distance, moments, nearest_distances, subset
-from unnoise_image.classifier import Recipe, cached_classifier, predict
+from unnoise.metrics import feature_scores, nearest_distances, subset
+from unnoise_image.classifier import Recipe, predict, train_classifier
 from unnoise_image.lite0 import lite0_features
 from unnoise_image.pictures import Picture, stack
 from unnoise_image.representation import describe
@@ -42,7 +42,7 @@ class ClassifierMetric(Metric):
         if not isinstance(train, Labels) or not isinstance(test, Labels):
             return []
         real, labels = _labelled(evidence.train, train.values)
-        net = cached_classifier(real, labels, len(train.names), self.recipe, evidence.cache)
+        net = train_classifier(real, labels, len(train.names), self.recipe, evidence.cache)
         scores = []
         if self.column in evidence.conditions:
             wanted = np.asarray(evidence.conditions[self.column])
@@ -66,7 +66,7 @@ class ClassifierMetric(Metric):
                         note,
                     )
                 )
-        return scores + feature_scores("classifier", lambda x: predict(net, x)[0], evidence)
+        return scores + _feature_scores("classifier", lambda x: predict(net, x)[0], evidence)
 
 
 class Lite0Metric(Metric):
@@ -83,7 +83,7 @@ class Lite0Metric(Metric):
         self.size = size
 
     def __call__(self, evidence: Evidence) -> list[Score]:
-        return feature_scores("lite0", lambda x: lite0_features(x, self.size), evidence)
+        return _feature_scores("lite0", lambda x: lite0_features(x, self.size), evidence)
 
 
 class MemorisationMetric(Metric):
@@ -116,41 +116,10 @@ class MemorisationMetric(Metric):
         ]
 
 
-def feature_scores(name: str, features: Features, evidence: Evidence) -> list[Score]:
-    """Frechet and kernel distance of generated to real test pictures. The floor is that of real training pictures, the
-    ceiling that of noise, all with the same number N of pictures (the largest that all can give).
-
-    Args:
-        name: of the features.
-        features: uint8 pictures ``(N, channels, height, width)`` -> ``(N, D)``.
-        evidence: what is judged.
-    """
-    sets: dict[str, Sequence[Any] | Dataset] = {
-        "made": evidence.generated,
-        "train": evidence.train,
-        "test": evidence.test,
-        **({"noise": evidence.noise} if len(evidence.noise) >= 2 else {}),
-    }
-    n = min(len(items) for items in sets.values())
-    if n < 2:
-        return []
-    test_shape = evidence.test[0].shape
-    found = {}
-    for key, items in sets.items():
-        chosen = pictures_of([items[i] for i in subset(len(items), n, evidence.seed)])
-        if chosen.shape[1:] != (test_shape[2], *test_shape[:2]):
-            raise _other_shape(chosen, test_shape)
-        found[key] = features(chosen)
-    summaries = {key: moments(value) for key, value in found.items()}
-
-    def score(kind: str, distance: Callable[[str], float]) -> Score:
-        ceiling = distance("noise") if "noise" in found else None
-        return Score(f"{kind}_{name}", distance("made"), distance("train"), ceiling, "lower", f"N={n}")
-
-    return [
-        score("frechet", lambda key: frechet_distance(summaries[key], summaries["test"])),
-        score("kernel", lambda key: kernel_distance(found[key], found["test"])),
-    ]
+def _feature_scores(name: str, features: Features, evidence: Evidence) -> list[Score]:
+    """As :func:`unnoise.metrics.feature_scores`, for pictures of the shape of the real test pictures."""
+    test = pictures_of([evidence.test[0]])
+    return feature_scores(name, lambda items: features(pictures_of(items, like=test)), evidence)
 
 
 def pictures_of(items: Sequence[Picture] | Dataset, like: Tensor | None = None) -> Tensor:

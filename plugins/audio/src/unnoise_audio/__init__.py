@@ -1,0 +1,1 @@
+"""Audio for unnoise: spectrograms and latents."""

@@ -1,0 +1,1 @@
+"""Configs: modality, data, representation, codec, denoiser."""

@@ -1,0 +1,1 @@
+"""What ``unnoise eval`` reports of sounds."""

@@ -1,0 +1,234 @@
+"""Denoiser networks for frames of bands: spectra, mel bands or latents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unnoise import nn as blocks
+from unnoise.contracts import Context, Network
+from unnoise.errors import UserError
+from unnoise.layout import Layout, Part
+from unnoise.level import Level
+from unnoise.state import State
+
+
+class FrameNetwork(Network):
+    """What both networks share: the one part they denoise, the vector that tells them of level, condition and length,
+    the condition's tokens and its curves.
+
+    Args:
+        layout: one gaussian part ``(frames, bands, channels)`` over a variable axis.
+        context_dim: size of the embedded condition; 0 for none.
+        curve_dim: size of the embedded points of curves; 0 for none.
+        width: channels that curves are given.
+        cond_dim: size of the vector.
+        cross_attention: whether the condition's tokens are attended to.
+
+    Raises:
+        UserError: if the layout is another, or there is nothing to attend to.
+    """
+
+    def __init__(
+        self, layout: Layout, context_dim: int, curve_dim: int, width: int, cond_dim: int, cross_attention: bool
+    ) -> None:
+        super().__init__()
+        self.part = frame_part(layout)
+        (self.axis,) = self.part.variable_axes
+        self.bands, self.channels = self.part.fixed_shape
+        if cross_attention and not context_dim:
+            raise UserError(
+                "denoiser.cross_attention=true, but the model has no condition", "name one: conditions.use=[class]"
+            )
+        self.token_dim = context_dim if cross_attention else 0
+        self.level = blocks.LevelEmbedding(cond_dim, context_dim)
+        self.length = blocks.ScalarEmbedding(cond_dim, low=1e-3, high=1.0, sinusoidal=32)
+        self.curves = blocks.JoinCurves(curve_dim, width) if curve_dim else None
+
+    def conditioning(
+        self, level: Level, context: Context | None, mask: Tensor
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The vector ``(B, cond_dim)``, and the tokens to attend to with their mask.
+
+        Raises:
+            UserError: if the noise level varies within a sound, or there are tokens and nothing attends to them.
+        """
+        c_noise = level.c_noise[self.part.name]
+        if c_noise.dim() != 1:
+            raise UserError("this denoiser takes one noise level per sound", "use a denoiser that takes one per frame")
+        tokens = None if context is None else context.tokens
+        if tokens is not None and not self.token_dim:
+            raise UserError(
+                "conditions.tokens=true, but the denoiser does not attend to tokens",
+                "set denoiser.cross_attention=true",
+            )
+        vector = self.level(c_noise, None if context is None else context.vector)
+        told = vector + self.length(mask.sum(1))
+        return told, tokens, None if context is None else context.token_mask
+
+    def joined(self, context: Context | None, mask: Tensor, step: int) -> Tensor | None:
+        """The curves at every ``step`` frames, ``(B, frames / step, width)``; None for a model that is told none."""
+        if self.curves is None or context is None:
+            return None
+        joined: Tensor = self.curves(context.curves, mask, step)
+        return joined
+
+
+class FrameTransformer(FrameNetwork):
+    """A transformer over frames with adaLN-Zero (Peebles & Xie 2023). It knows distances in time by rotary positions
+    (Su et al. 2021), and where a sound begins by a fixed embedding of each token's place (Vaswani et al. 2017): out of
+    noise alone, nothing else would tell it. Curves are added to the tokens.
+
+    Args:
+        layout, context_dim, curve_dim, cross_attention: see :class:`FrameNetwork`.
+        width: channels of every token.
+        depth: number of blocks.
+        head_dim: channels per attention head; divides ``width``.
+        patch: frames that make up a token.
+        mlp_ratio: width of a block's MLP over ``width``.
+        cond_dim: size of the vector that tells of level, condition and length; ``width`` if left out.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        context_dim: int,
+        curve_dim: int = 0,
+        width: int = 256,
+        depth: int = 6,
+        head_dim: int = 32,
+        patch: int = 2,
+        mlp_ratio: float = 3.0,
+        cond_dim: int | None = None,
+        cross_attention: bool = False,
+    ) -> None:
+        cond_dim = cond_dim or width
+        super().__init__(layout, context_dim, curve_dim, width, cond_dim, cross_attention)
+        if head_dim < 1 or width % head_dim or patch < 1:
+            fix = "head_dim divides width; patch is at least 1"
+            raise UserError(f"denoiser.width={width}, head_dim={head_dim}, patch={patch}", fix)
+        self.patch, self.head_dim = patch, head_dim
+        values = self.bands * self.channels * patch
+        self.embed = nn.Linear(values, width)
+        self.transformer = blocks.Transformer(width, depth, width // head_dim, cond_dim, self.token_dim, mlp_ratio)
+        self.norm_out = blocks.AdaLN(width, cond_dim)
+        self.out = nn.Linear(width, values)
+        blocks.zero_(self.out)
+
+    def forward(
+        self,
+        x: State,
+        level: Level,
+        context: Context | None,
+        previous: Mapping[str, Tensor] | None = None,
+        residuals: Sequence[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """As :class:`Network`. ``residuals[i] (B, tokens, width)`` is added after block i."""
+        frames, mask = x.parts[self.part.name].flatten(2), x.masks[self.axis]
+        cond, tokens, token_mask = self.conditioning(level, context, mask)
+        count = frames.shape[1]
+        short = -count % self.patch
+        h = self.embed(F.pad(frames, (0, 0, 0, short)).reshape(len(frames), -(-count // self.patch), -1))
+        curves = self.joined(context, mask, self.patch)
+        h = h if curves is None else h + curves
+        positions = torch.arange(h.shape[1], device=h.device)[:, None]
+        h = h + blocks.position_embedding(positions, h.shape[2]).to(h.dtype)
+        angles = blocks.rotary_angles(positions, self.head_dim)
+        h = self.transformer(h, cond, mask[:, :: self.patch], tokens, token_mask, angles=angles, residuals=residuals)
+        h = self.out(self.norm_out(h, cond)[0])
+        return {self.part.name: h.reshape(len(h), -1, self.bands, self.channels)[:, :count]}
+
+
+class UNet(FrameNetwork):
+    """A convolutional U-Net over frames and bands (Ronneberger et al. 2015; Ho et al. 2020). Every layer keeps to the
+    mask of frames, so that padding changes nothing. Curves are further channels of the input, alike in all bands.
+
+    Args:
+        layout, context_dim, curve_dim, cross_attention, cond_dim: see :class:`FrameNetwork`.
+        channels: width of every level, finest first; both sides halve from one to the next.
+        depth: residual blocks per level.
+        attention: for every level, whether its blocks are followed by attention over all positions.
+        head_dim: channels per attention head.
+        patch: frames and bands that are taken together at first; the bands divide by it.
+        dropout: probability, in residual blocks.
+    """
+
+    place: Tensor
+
+    def __init__(
+        self,
+        layout: Layout,
+        context_dim: int,
+        curve_dim: int = 0,
+        channels: Sequence[int] = (32, 64, 96),
+        depth: int = 1,
+        attention: Sequence[bool] = (False, False, True),
+        head_dim: int = 32,
+        cond_dim: int = 128,
+        cross_attention: bool = False,
+        patch: Sequence[int] = (2, 4),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(layout, context_dim, curve_dim, channels[0], cond_dim, cross_attention)
+        if len(attention) != len(channels):
+            raise UserError(
+                f"denoiser.attention has {len(attention)} entries for {len(channels)} levels",
+                "give one true or false per entry of denoiser.channels",
+            )
+        if cross_attention and not any(attention):
+            raise UserError("denoiser.cross_attention=true, but no level attends", "set an entry of denoiser.attention")
+        if len(patch) != 2 or min(patch) < 1 or self.bands % patch[1]:
+            raise UserError(
+                f"denoiser.patch={list(patch)} does not fit {self.bands} bands",
+                "two numbers: frames, and bands that divide them",
+            )
+        self.patch = (patch[0], patch[1])
+        width = self.channels * patch[0] * patch[1]
+        inputs = width + 1 + (channels[0] if curve_dim else 0)
+        # A convolution does not know how high it is, but bands are not alike.
+        self.register_buffer("place", torch.linspace(-1, 1, self.bands // patch[1]), persistent=False)
+        self.unet = blocks.UNet(
+            2, inputs, width, channels, depth, attention, cond_dim, self.token_dim, head_dim, dropout
+        )
+
+    def forward(
+        self,
+        x: State,
+        level: Level,
+        context: Context | None,
+        previous: Mapping[str, Tensor] | None = None,
+        residuals: Sequence[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """As :class:`Network`. ``residuals``: one tensor per skip connection, finest first, then one for the middle."""
+        mask = x.masks[self.axis]
+        cond, tokens, token_mask = self.conditioning(level, context, mask)
+        grid = x.parts[self.part.name].permute(0, 3, 1, 2)
+        count = grid.shape[2]
+        grid = blocks.space_to_depth(F.pad(grid, (0, 0, 0, -count % self.patch[0])), self.patch)
+        told = [self.place.to(grid.dtype).expand(len(grid), 1, grid.shape[2], -1)]
+        curves = self.joined(context, mask, self.patch[0])
+        if curves is not None:
+            told.append(curves.transpose(1, 2)[..., None].expand(-1, -1, -1, grid.shape[3]))
+        real = mask[:, :: self.patch[0], None]
+        grid = self.unet(torch.cat([grid, *told], 1), cond, tokens, token_mask, residuals, real)
+        made = blocks.depth_to_space(grid, self.patch)[:, :, :count]
+        return {self.part.name: made.permute(0, 2, 3, 1)}
+
+
+def frame_part(layout: Layout) -> Part:
+    """The only part of a layout, frames of bands.
+
+    Raises:
+        UserError: if the layout is another.
+    """
+    part = layout.parts[0]
+    fits = part.kind == "gaussian" and len(part.variable_axes) == 1 and len(part.fixed_shape) == 2
+    if len(layout) != 1 or not fits:
+        raise UserError(
+            f"this denoiser takes one gaussian part (frames, bands, channels), not {', '.join(layout.names)}",
+            "choose a representation of sounds: representation=spectrum",
+        )
+    return part
