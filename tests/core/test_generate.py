@@ -225,3 +225,14 @@ def test_a_metric_that_does_not_exist_is_named(model):
 
     with pytest.raises(UserError, match="radius"):
         judge(Evidence([], {}, None, None), "toy", ["radios"])
+
+
+def test_a_representation_finishes_its_samples_with_what_was_asked_for(model, monkeypatch):
+    """What conditions decide and no state holds is put in after decoding, batch by batch."""
+
+    def finish(items, conditions):
+        return [(name, item) for name, item in zip(conditions["class"].tolist(), items, strict=True)]
+
+    monkeypatch.setattr(model.representation, "finish", finish)
+    items = model.sample(3, seed=0, batch=2, raw={"class": torch.tensor([1, 0, 1])}, progress=False).items
+    assert [item[0] for item in items] == [1, 0, 1]

@@ -156,3 +156,22 @@ def test_autoencoder_halves_mirror_each_other(dims):
     z = encoder(x)
     assert z.shape == (2, 6, *(size // 4 for size in sizes))
     assert decoder(z).shape == x.shape
+
+
+def test_a_mixer_lets_items_of_a_batch_see_each_other_where_a_level_attends():
+    class Mean(torch.nn.Module):
+        """Adds to every item the mean of those that belong together."""
+
+        def forward(self, x, cond, together):
+            groups = x.unflatten(0, together.shape)
+            return (groups + groups.mean(1, keepdim=True)).flatten(0, 1)
+
+    net = blocks.UNet(2, 1, 1, (8, 8), 1, (False, True), cond_dim=4, head_dim=4, mixer=lambda width: Mean())
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    x, cond, together = torch.randn(6, 1, 4, 4), torch.randn(6, 4), torch.ones(2, 3, dtype=torch.bool)
+    out = net(x, cond, together=together)
+    other = x.clone()
+    other[0] += 1
+    changed = (net(other, cond, together=together) - out).abs().amax((1, 2, 3))
+    assert (changed[:3] > 1e-4).all() and not changed[3:].any()

@@ -129,6 +129,10 @@ class Representation(nn.Module, ABC):
         """
         return sizes
 
+    def finish(self, items: list[Any], conditions: Mapping[str, Tensor]) -> list[Any]:
+        """New samples as they were decoded, with what their raw conditions decide and no state holds: a frame rate."""
+        return items
+
     def facts(self, items: Sequence[Any]) -> str:
         """A line for people about the items as a whole ("2.1 s in all, -20 dBFS"); empty if there is none."""
         return ""

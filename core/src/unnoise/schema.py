@@ -102,7 +102,8 @@ class TrainConfig:
     """Largest norm of the gradient; 0 turns clipping off."""
     ema: EmaConfig = field(default_factory=EmaConfig)
     time_sampling: dict[str, Any] = field(default_factory=lambda: {"name": "uniform"})
-    """How training times are drawn: ``{name: uniform|logit_normal|edm, ...}``."""
+    """How training times are drawn: ``{name: uniform|logit_normal|edm, ...}``; ``independent`` and ``known`` are the
+    shares of samples whose elements have times of their own (:class:`unnoise.training.elements.ElementTimes`)."""
     weighting: dict[str, Any] = field(default_factory=lambda: {"name": "uniform"})
     """Weight of the loss as a function of log-SNR: ``{name: uniform|min_snr|edm|learned, ...}``."""
     part_weights: dict[str, float] = field(default_factory=dict)

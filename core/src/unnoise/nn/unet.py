@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from einops import rearrange
@@ -39,18 +39,29 @@ class SpatialTransformer(nn.Module):
 
 
 class UNetStage(nn.Module):
-    """A residual block and, where asked for, a spatial transformer."""
+    """A residual block and, where asked for, a spatial transformer and a module that mixes items of the batch."""
 
-    def __init__(self, block: ResidualBlock, attention: SpatialTransformer | None) -> None:
+    def __init__(
+        self, block: ResidualBlock, attention: SpatialTransformer | None, mixer: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.block = block
         self.attention = attention
+        self.mixer = mixer
 
     def forward(
-        self, x: Tensor, cond: Tensor, context: Tensor | None, context_mask: Tensor | None, mask: Tensor | None = None
+        self,
+        x: Tensor,
+        cond: Tensor,
+        context: Tensor | None,
+        context_mask: Tensor | None,
+        mask: Tensor | None = None,
+        together: Tensor | None = None,
     ) -> Tensor:
         x = self.block(x, cond, mask)
-        return x if self.attention is None else self.attention(x, cond, context, context_mask, mask)
+        if self.attention is not None:
+            x = self.attention(x, cond, context, context_mask, mask)
+        return x if self.mixer is None else self.mixer(x, cond, together)
 
 
 class UNet(nn.Module):
@@ -69,6 +80,9 @@ class UNet(nn.Module):
         context_dim: size of the context tokens; 0 for none.
         head_dim: channels per attention head.
         dropout: probability.
+        mixer: makes, for a width, a module that follows every stage of a level with attention, and the middle; it is
+            called with the grid, ``cond`` and ``together``, and may let items of the batch see each other (the frames
+            of a clip).
 
     Raises:
         ValueError: if ``attention`` and ``channels`` differ in length.
@@ -86,6 +100,7 @@ class UNet(nn.Module):
         context_dim: int = 0,
         head_dim: int = 64,
         dropout: float = 0.0,
+        mixer: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         if len(attention) != len(channels):
@@ -93,7 +108,8 @@ class UNet(nn.Module):
 
         def stage(width_in: int, width: int, attend: bool) -> UNetStage:
             block = ResidualBlock(dims, width_in, width, cond_dim, dropout)
-            return UNetStage(block, SpatialTransformer(width, head_dim, cond_dim, context_dim) if attend else None)
+            spatial = SpatialTransformer(width, head_dim, cond_dim, context_dim) if attend else None
+            return UNetStage(block, spatial, mixer(width) if attend and mixer else None)
 
         self.conv_in = conv_nd(dims, inputs, channels[0], 3)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
@@ -126,6 +142,7 @@ class UNet(nn.Module):
         context_mask: Tensor | None = None,
         residuals: Sequence[Tensor] | None = None,
         mask: Tensor | None = None,
+        together: Tensor | None = None,
     ) -> Tensor:
         """``x (B, inputs, *space)`` -> ``(B, outputs, *space)``.
 
@@ -138,6 +155,7 @@ class UNet(nn.Module):
                 of them, each added there (the places of Zhang et al. 2023, figure 3).
             mask: bool ``(B, *space)``, which elements are real (:func:`unnoise.nn.conv.keep`). Where there is one,
                 padding changes nothing.
+            together: what the mixers are told.
 
         Raises:
             ValueError: if the number of residuals is another.
@@ -152,10 +170,10 @@ class UNet(nn.Module):
                 masks.append(coarser(masks[-1]))
                 x = keep(module(x), masks[-1])
             else:
-                x = module(x, cond, context, context_mask, masks[-1])
+                x = module(x, cond, context, context_mask, masks[-1], together)
             skips.append(x)
         for module in self.middle:
-            x = module(x, cond, context, context_mask, masks[-1])
+            x = module(x, cond, context, context_mask, masks[-1], together)
         if residuals is not None:
             skips = [skip + residual for skip, residual in zip(skips, residuals, strict=False)]
             x = x + residuals[-1]
@@ -164,5 +182,5 @@ class UNet(nn.Module):
                 masks.pop()
                 x = module(x, tuple(skips[-1].shape[2:]), masks[-1])
             else:
-                x = module(torch.cat([x, skips.pop()], dim=1), cond, context, context_mask, masks[-1])
+                x = module(torch.cat([x, skips.pop()], dim=1), cond, context, context_mask, masks[-1], together)
         return keep(self.conv_out(keep(F.silu(self.norm_out(x, mask)), mask)), mask)

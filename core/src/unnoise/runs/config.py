@@ -17,6 +17,7 @@ from unnoise.runs.manifest import CODEC_KEYS
 from unnoise.runs.run import Run
 from unnoise.sampling.descents import descent
 from unnoise.schema import RunConfig, TrainConfig, check_numbers
+from unnoise.training import elements
 from unnoise.training.device import choose_device
 from unnoise.training.times import TimeSampling
 from unnoise.training.trainer import check_training
@@ -68,7 +69,7 @@ def check(config: RunConfig, registry: Registry) -> None:
         registry.check("guidance", {"name": "cfg", **config.sample.guidance})
         for name, node in config.process.items():
             check_process(f"process.{name}", node)
-        TimeSampling.from_config(config.train.time_sampling)
+        TimeSampling.from_config(elements.split(config.train.time_sampling)[1])
         if config.codec.get("train"):
             stages.append(_with_codec_training(config).train)
     for stage in stages:

@@ -164,7 +164,7 @@ class Model:
                 )  # fmt: skip
                 clean = x0.with_layout(self.representation.layout)
                 with torch.no_grad():
-                    items += self.representation.decode(clean)
+                    items += self.representation.finish(self.representation.decode(clean), here)
                 states.append(clean.to("cpu"))
         layout = self.representation.layout
         empty = State.zeros(layout, 0, {axis: torch.zeros(0) for axis in layout.variable_axes})

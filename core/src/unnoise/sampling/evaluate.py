@@ -12,6 +12,8 @@ from torch import Tensor
 
 from unnoise.errors import UserError
 from unnoise.guidance import Condition, Guidance
+from unnoise.level import on_device
+from unnoise.noise import Noise
 from unnoise.prediction import Prediction
 from unnoise.processes import Product
 from unnoise.sampling.cursor import Cursor
@@ -62,6 +64,7 @@ class Evaluator:
         condition: raw conditions.
         guidance: declares branches and combines their estimates; None evaluates the condition alone.
         known: replaces the estimate on known elements.
+        noise: of the run; a ``known`` with a level needs it.
 
     Raises:
         UserError: if the plan names a branch that the guidance does not have.
@@ -75,8 +78,9 @@ class Evaluator:
         condition: Condition | None = None,
         guidance: Guidance | None = None,
         known: Known | None = None,
+        noise: Noise | None = None,
     ) -> None:
-        self.plan, self.guidance, self.known = plan, guidance, known
+        self.plan, self.guidance, self.known, self.noise = plan, guidance, known, noise
         self._denoise: Denoise | None = None
         self._fused: BranchDenoiser | None = None
         if isinstance(denoise, BranchDenoiser):  # asked once: it compares signatures
@@ -128,8 +132,11 @@ class Evaluator:
 
     def _estimates(self, x_t: State, cursor: Cursor) -> dict[str, Estimate]:
         """Branch -> its estimate."""
+        times = {part.name: self.plan.table(part.name)[cursor.row].t for part in x_t.layout}
+        revealed = self.known is not None and self.known.level is not None and self.noise is not None
+        if self.known is not None and self.noise is not None:
+            x_t, times = self.known.shown(x_t, times, self.plan, self.noise)
         if self._fused is not None:
-            times = {part.name: self.plan.table(part.name)[cursor.row].t for part in x_t.layout}
             previous = None
             if self._fused.self_conditioning and (last := cursor.previous) is not None:
                 previous = [replace(last, x0=last.branches[name]) for name in self.branches]
@@ -137,6 +144,9 @@ class Evaluator:
             return {name: prediction.x0 for name, prediction in zip(self.branches, made, strict=True)}
         assert self._denoise is not None
         t = self._t[cursor.row]
+        if revealed:
+            own = {name: on_device(time, x_t.device, torch.float64) for name, time in times.items()}
+            t = own if isinstance(t, Mapping) else next(iter(own.values()))
         if cursor.plain:
             ((part, x),) = x_t.parts.items()
             return {name: {part: self._denoise(x, t, **condition)} for name, condition in self.branches.items()}

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from unnoise.layout import Part
+from unnoise.level import align, on_device
 from unnoise.noise import Noise
 from unnoise.sampling.plan import Plan
+from unnoise.sampling.rows import Coefficient
 from unnoise.state import State
 
 
@@ -24,14 +28,28 @@ class Known:
     multistep sampler stays that of one trajectory; the known elements of the first state are noised anew from them. The
     sample ends at the known values exactly (for a part without its mean, up to the shift that centres it).
 
+    A network that was trained with a level per element (``train.time_sampling.known``) can be shown more: with
+    ``level``, elements of a part's first axis that are known throughout are shown at that time, however noised the rest
+    still is. The sampler's own state stays at one level, so that every sampler can be used.
+
     Args:
         state: clean data, of which only the known elements are read; a tensor for a plain tensor.
         mask: part -> bool, True where known, in a shape that broadcasts against the part; a part left out is unknown. A
             tensor for a plain tensor.
+        level: the time at which elements that are known throughout are shown; 0 is clean (the schedule's ``t_min``), a
+            little more forgives their errors (Chen et al. 2024, section 3.3). None: as noised as the rest.
+
+    Raises:
+        ValueError: if the level is no time.
     """
 
     state: State | Tensor
     mask: Mapping[str, Tensor] | Tensor
+    level: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.level is not None and not 0 <= self.level <= 1:
+            raise ValueError(f"known elements are shown at a time from 0 to 1, not {self.level}")
 
     @cached_property
     def clean(self) -> State:
@@ -57,14 +75,25 @@ class Known:
         """Part -> the known values as a prediction has them: themselves, or log-probabilities 0 and -inf."""
         return {name: self._estimate(self.clean.layout[name]) for name in self.masks}
 
+    @cached_property
+    def whole(self) -> dict[str, NDArray[np.bool_]]:
+        """Part -> which elements of its first axis are known throughout, bool ``(B, n)`` on the host."""
+        whole = {}
+        for name, mask in self.masks.items():
+            clean = self.clean.parts[name]
+            if clean.dim() > 1:
+                every = mask.expand_as(clean).reshape(*clean.shape[:2], -1).all(-1)
+                whole[name] = every.cpu().numpy()
+        return whole
+
     def __getitem__(self, rows: slice) -> Known:
         """Of some of the items."""
         masks = {name: mask if len(mask) == 1 else mask[rows] for name, mask in self.masks.items()}
-        return Known(self.clean[rows], masks)
+        return Known(self.clean[rows], masks, self.level)
 
     def to(self, device: torch.device) -> Known:
         """On another device."""
-        return Known(self.clean.to(device), {name: mask.to(device) for name, mask in self.masks.items()})
+        return Known(self.clean.to(device), {name: mask.to(device) for name, mask in self.masks.items()}, self.level)
 
     def pin(self, x0: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """An estimate of clean data with the known elements put in."""
@@ -90,6 +119,25 @@ class Known:
             level = plan.table(name)[0].t
             parts[name] = torch.where(mask, plan.process(part).corrupt(part, clean, level, noise), x.parts[name])
         return x.replace(parts).project()
+
+    def shown(
+        self, x: State, times: Mapping[str, Coefficient], plan: Plan, noise: Noise
+    ) -> tuple[State, dict[str, Coefficient]]:
+        """What the network is shown of a noised state, and at which times: those of elements that are known throughout
+        are at most ``level``, ``(B, n)`` then.
+        """
+        parts, told = dict(x.parts), dict(times)
+        if self.level is None:
+            return x, told
+        for name, whole in self.whole.items():
+            part, clean = x.layout[name], self.clean.parts[name].to(x.parts[name])
+            process = plan.process(part)
+            now = np.asarray(times[name])
+            now = np.broadcast_to(now if now.ndim > 1 else now.reshape(-1, 1), whole.shape)
+            told[name] = np.where(whole, np.minimum(now, max(self.level, process.schedule.t_min)), now)
+            revealed = process.corrupt(part, clean, told[name], noise)
+            parts[name] = torch.where(align(on_device(whole, x.device, torch.bool), clean), revealed, x.parts[name])
+        return x.replace(parts).project(), told
 
     def _estimate(self, part: Part) -> Tensor:
         value = self.clean.parts[part.name]

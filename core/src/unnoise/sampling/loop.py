@@ -60,7 +60,7 @@ def trajectory(
     batch = state.batch if isinstance(state, State) else state.shape[0]
     noise = Noise.of(seed, batch, state.device)
     cursor = x_T if isinstance(x_T, Cursor) else Cursor.start(x_T, plan, noise, known)
-    evaluate = Evaluator(denoise, plan, cursor, condition, guidance, known)
+    evaluate = Evaluator(denoise, plan, cursor, condition, guidance, known, noise)
     yield cursor
     while cursor.row < len(plan.rows):
         cursor = step(plan, cursor, evaluate(cursor), noise)

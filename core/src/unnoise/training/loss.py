@@ -42,6 +42,7 @@ def losses(
     noise: Noise,
     dropout: float = 0.0,
     self_conditioning: float = 0.0,
+    counted: Mapping[str, Tensor] | None = None,
 ) -> Losses:
     """Corrupt clean data and measure how well it is estimated.
 
@@ -55,6 +56,7 @@ def losses(
         dropout: chance that an item's conditions are all hidden; see :func:`drop_conditions`.
         self_conditioning: chance that the network is shown its own earlier estimate of an item, made without one
             and without gradient (Chen et al. 2022).
+        counted: part -> which elements of its first axis count, bool ``(B, n)``; all where left out.
     """
     hidden = drop_conditions(denoiser.conditions, conditions or {}, noise, dropout)
     x_t = denoiser.product.corrupt(x0, times, noise)
@@ -62,7 +64,7 @@ def losses(
     if denoiser.self_conditioning and self_conditioning > 0:
         previous = _previous(denoiser, x_t, times, hidden, chance(noise, "self-conditioning", self_conditioning))
     estimate = denoiser(x_t, times, hidden, previous)
-    return weigh(denoiser, weightings, x0, times, estimate)
+    return weigh(denoiser, weightings, x0, times, estimate, counted)
 
 
 def weigh(
@@ -71,8 +73,10 @@ def weigh(
     x0: State,
     times: Mapping[str, Array],
     estimate: Estimate,
+    counted: Mapping[str, Tensor] | None = None,
 ) -> Losses:
-    """Compare an estimate with clean data."""
+    """Compare an estimate with clean data; arguments as for :func:`losses`."""
+    counted = counted or {}
     error, weighted = {}, {}
     log_snr = denoiser.product.log_snr(times)
     for part in denoiser.layout:
@@ -88,14 +92,21 @@ def weigh(
             raw = -prediction.x0[name].gather(-1, clean[..., None]).squeeze(-1)
             c_out = torch.ones_like(level)
         factor, offset = (align(w, raw) for w in weightings[name](level, c_out))
-        error[name] = masked_mean(x0, name, raw.detach())
-        weighted[name] = masked_mean(x0, name, factor * raw + offset)
+        error[name] = masked_mean(x0, name, raw.detach(), counted.get(name))
+        weighted[name] = masked_mean(x0, name, factor * raw + offset, counted.get(name))
     return Losses(error, weighted)
 
 
-def masked_mean(state: State, part: str, values: Tensor) -> Tensor:
-    """Mean over the real elements of a part, ``(B,)``; 0 for an item without any."""
+def masked_mean(state: State, part: str, values: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Mean over the real elements of a part, ``(B,)``; 0 for an item without any. ``counted``, bool ``(B, n)``, says
+    which elements of the first axis count, if not all.
+    """
     mask = state.mask(part)
+    if counted is not None:
+        chosen = align(counted, values) if mask is None else align(counted, mask) & mask
+        kept = values.masked_fill(~chosen, 0)
+        each = values[0].numel() / max(chosen[0].numel(), 1)
+        return kept.flatten(1).sum(1) / (chosen.flatten(1).sum(1) * each).clamp(min=1)
     kept = values if mask is None else values.masked_fill(~mask, 0)
     return kept.flatten(1).sum(1) / state.counts(part) if kept.dim() > 1 else kept
 

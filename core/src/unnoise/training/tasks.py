@@ -13,6 +13,7 @@ from unnoise.denoiser import Denoiser
 from unnoise.errors import UserError, did_you_mean
 from unnoise.noise import Noise
 from unnoise.schema import ConditionsConfig, TrainConfig
+from unnoise.training import elements
 from unnoise.training.data import EncodedData, order
 from unnoise.training.loss import losses
 from unnoise.training.times import TimeSampling
@@ -52,7 +53,8 @@ class Diffusion(Task):
         self.weightings = nn.ModuleDict(
             {p.name: build_weighting(train.weighting, p, std.get(p.name, 1.0)) for p in denoiser.layout}
         )
-        self.times = TimeSampling.from_config(train.time_sampling)
+        within, rest = elements.split(train.time_sampling)
+        self.times, self.elements = TimeSampling.from_config(rest), within
         self._data, self._train, self._conditions, self._seed = data, train, conditions, seed
 
     def train(self, mode: bool = True) -> Self:
@@ -66,16 +68,18 @@ class Diffusion(Task):
         noise = Noise.training(self._seed, index).to(device)
         x0 = self.representation.augment(x0, noise)
         u = self.times(self.denoiser.product, self._seed, index, self._train.batch)
+        times, counted = self.elements(u, self.times.sampler, self.denoiser.product, x0, noise)
         weightings: Mapping[str, Weighting] = dict(self.weightings.items())  # type: ignore[arg-type]
         found = losses(
             self.denoiser,
             weightings,
             x0,
             raw,
-            self.denoiser.product.times(u),
+            times,
             noise,
             self._conditions.dropout,
             self._train.self_conditioning,
+            counted,
         )
         shares = [self._train.part_weights.get(name, 1.0) * value.mean() for name, value in found.weighted.items()]
         return torch.stack(shares).sum(), {f"error/{name}": value.mean() for name, value in found.error.items()}

@@ -1,0 +1,262 @@
+"""What both denoisers of clips share, and the space-time transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unnoise import nn as blocks
+from unnoise.contracts import Context, Network
+from unnoise.errors import UserError
+from unnoise.layout import Layout, Part
+from unnoise.level import Level
+from unnoise.state import State
+
+
+class ClipNetwork(Network):
+    """What both networks share: the one part they denoise, the vector that tells every frame of its noise level and the
+    condition, and the condition's tokens. A level may be one for a clip, or one for each of its frames.
+
+    Args:
+        layout: one gaussian part ``(frames, channels, height, width)`` over a variable axis.
+        context_dim: size of the embedded condition; 0 for none.
+        cond_dim: size of the vector.
+        cross_attention: whether the condition's tokens are attended to.
+        patch: side of the squares that make up a token, or that are taken together first.
+
+    Raises:
+        UserError: if the layout is another, squares do not tile the frames, or there is nothing to attend to.
+    """
+
+    def __init__(self, layout: Layout, context_dim: int, cond_dim: int, cross_attention: bool, patch: int) -> None:
+        super().__init__()
+        self.part = clip_part(layout)
+        (self.axis,) = self.part.variable_axes
+        self.channels, height, width = self.part.fixed_shape
+        if patch < 1 or height % patch or width % patch:
+            raise UserError(f"denoiser.patch={patch} does not tile {height}x{width}", "it divides both sides")
+        if cross_attention and not context_dim:
+            raise UserError(
+                "denoiser.cross_attention=true, but the model has no condition", "name one: conditions.use=[class]"
+            )
+        self.patch, self.grid = patch, (height // patch, width // patch)
+        self.token_dim = context_dim if cross_attention else 0
+        self.level = blocks.LevelEmbedding(cond_dim, context_dim)
+
+    def conditioning(self, level: Level, context: Context | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The vector ``(B, F, cond_dim)``, with F = 1 where all frames have one level, and the tokens to attend to with
+        their mask.
+
+        Raises:
+            UserError: if there are tokens and nothing attends to them.
+        """
+        tokens = None if context is None else context.tokens
+        if tokens is not None and not self.token_dim:
+            raise UserError(
+                "conditions.tokens=true, but the denoiser does not attend to tokens",
+                "set denoiser.cross_attention=true",
+            )
+        c_noise = level.c_noise[self.part.name]
+        c_noise = c_noise[:, None] if c_noise.dim() == 1 else c_noise
+        vector = self.level(c_noise, None if context is None else context.vector)
+        return vector, tokens, None if context is None else context.token_mask
+
+
+class FactorBlock(nn.Module):
+    """A transformer block whose attention is along space within a frame, or along time at one place: behind adaLN-Zero
+    (Peebles & Xie 2023), with attention to a context and an MLP as in :class:`unnoise.nn.TransformerBlock`. Cost grows
+    linearly with frames in the first case, and with places in the second.
+
+    Args:
+        dim: size of the last axis.
+        heads: attention heads.
+        cond_dim: size of the vector of every frame.
+        context_dim: size of the context tokens; 0 for a block without cross-attention.
+        mlp_ratio: width of the MLP over ``dim``.
+        time: whether attention is along time.
+    """
+
+    def __init__(self, dim: int, heads: int, cond_dim: int, context_dim: int, mlp_ratio: float, time: bool) -> None:
+        super().__init__()
+        hidden = int(dim * mlp_ratio)
+        self.time = time
+        self.attention_norm = blocks.AdaLN(dim, cond_dim)
+        self.attention = blocks.Attention(dim, heads)
+        self.cross_norm = blocks.AdaLN(dim, cond_dim) if context_dim else None
+        self.cross = blocks.Attention(dim, heads, context_dim) if context_dim else None
+        self.mlp_norm = blocks.AdaLN(dim, cond_dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, dim))
+
+    def forward(
+        self,
+        x: Tensor,
+        cond: Tensor,
+        mask: Tensor,
+        angles: Tensor,
+        context: Tensor | None = None,
+        context_mask: Tensor | None = None,
+    ) -> Tensor:
+        """``x (B, F, S, dim)`` -> the same shape.
+
+        Args:
+            x: S tokens of F frames.
+            cond: ``(B, F, cond_dim)`` or ``(B, 1, cond_dim)``.
+            mask: bool ``(B, F)``, which frames are real.
+            angles: rotary positions, of frames if this block is along time, else of places.
+            context: ``(B, M, context_dim)``; its mask bool ``(B, M)``.
+        """
+        h, gate = self.attention_norm(x, cond)
+        if self.time:
+            along = mask.repeat_interleave(h.shape[2], 0)
+            mixed = self.attention(rearrange(h, "b f s d -> (b s) f d"), mask=along, angles=angles)
+            mixed = rearrange(mixed, "(b s) f d -> b f s d", b=len(x))
+        else:
+            mixed = self.attention(rearrange(h, "b f s d -> (b f) s d"), angles=angles)
+            mixed = rearrange(mixed, "(b f) s d -> b f s d", b=len(x))
+        x = x + gate * mixed
+        if self.cross is not None and self.cross_norm is not None and context is not None:
+            h, gate = self.cross_norm(x, cond)
+            seen = self.cross(h.flatten(1, 2), context, mask=context_mask)
+            x = x + gate * seen.reshape(x.shape)
+        h, gate = self.mlp_norm(x, cond)
+        result: Tensor = x + gate * self.mlp(h)
+        return result
+
+
+class Head(nn.Module):
+    """From tokens to frames by convolutions at full resolution, which see the noised frames too: what the tokens tell
+    need not hold the noise, and squares join without a seam (after "U-ViT", Bao et al. 2023, section 3.1).
+
+    Args:
+        channels: of the frames.
+        width: of a token.
+        inner: channels at full resolution.
+        patch: side of a token's square.
+        cond_dim: size of the vector of every frame.
+    """
+
+    def __init__(self, channels: int, width: int, inner: int, patch: int, cond_dim: int) -> None:
+        super().__init__()
+        self.square = (patch, patch)
+        self.spread = nn.Linear(width, inner * patch**2)
+        self.block = blocks.ResidualBlock(2, inner + channels, inner, cond_dim)
+        self.out = blocks.conv_nd(2, inner, channels, 3)
+        blocks.zero_(self.out)
+
+    def forward(self, tokens: Tensor, frames: Tensor, cond: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Tokens ``(N, S, width)``, frames ``(N, channels, height, width)``, cond ``(N, cond_dim)`` -> the shape of
+        the frames.
+        """
+        told = blocks.unpatchify(self.spread(tokens), self.square, grid)
+        made: Tensor = self.out(F.silu(self.block(torch.cat([told, frames], 1), cond)))
+        return made
+
+
+class SpaceTimeTransformer(ClipNetwork):
+    """A transformer whose blocks attend in turn along space and along time ("Latte", Ma et al. 2024, variant 1; after
+    Bertasius et al. 2021). Rotary positions (Su et al. 2021) let it know distances in time and no others, so that it
+    takes clips of any length; places are known by rotary and by fixed embeddings, as the borders of a picture are
+    something.
+
+    Args:
+        layout, context_dim, cross_attention: see :class:`ClipNetwork`.
+        width: channels of every token.
+        depth: number of blocks, even: half of them along space, half along time.
+        head_dim: channels per attention head, a multiple of 4; divides ``width``.
+        patch: side of a token's square.
+        mlp_ratio: width of a block's MLP over ``width``.
+        cond_dim: size of the vector that tells of level and condition; ``width`` if left out.
+        head: channels at full resolution of a :class:`Head`; 0 for none, only a linear map of each token.
+    """
+
+    places: Tensor
+    place_angles: Tensor
+
+    def __init__(
+        self,
+        layout: Layout,
+        context_dim: int,
+        width: int = 256,
+        depth: int = 8,
+        head_dim: int = 32,
+        patch: int = 8,
+        mlp_ratio: float = 3.0,
+        cond_dim: int | None = None,
+        cross_attention: bool = False,
+        head: int = 0,
+    ) -> None:
+        cond_dim = cond_dim or width
+        super().__init__(layout, context_dim, cond_dim, cross_attention, patch)
+        if head_dim < 4 or head_dim % 4 or width % head_dim or depth < 2 or depth % 2 or head < 0:
+            fix = "head_dim is a multiple of 4 and divides width; depth is even and at least 2, head at least 0"
+            raise UserError(f"denoiser.width={width}, head_dim={head_dim}, depth={depth}, head={head}", fix)
+        self.head_dim, self.depth = head_dim, depth
+        values = self.channels * patch**2
+        places = blocks.grid_positions(self.grid)
+        self.register_buffer("places", blocks.position_embedding(places, width), persistent=False)
+        self.register_buffer("place_angles", blocks.rotary_angles(places, head_dim), persistent=False)
+        self.embed = nn.Linear(values, width)
+        self.blocks = nn.ModuleList(
+            FactorBlock(width, width // head_dim, cond_dim, self.token_dim, mlp_ratio, time=bool(i % 2))
+            for i in range(depth)
+        )
+        self.norm_out = blocks.AdaLN(width, cond_dim)
+        self.head = Head(self.channels, width, head, patch, cond_dim) if head else None
+        self.out = nn.Linear(width, values) if not head else None
+        if self.out is not None:
+            blocks.zero_(self.out)
+
+    def forward(
+        self,
+        x: State,
+        level: Level,
+        context: Context | None,
+        previous: Mapping[str, Tensor] | None = None,
+        residuals: Sequence[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """As :class:`Network`. ``residuals[i] (B, F, places, width)`` is added after block i.
+
+        Raises:
+            ValueError: if there are more residuals than blocks.
+        """
+        frames, mask = x.parts[self.part.name], x.masks[self.axis]
+        if residuals is not None and len(residuals) > self.depth:
+            raise ValueError(f"{len(residuals)} residuals for {self.depth} blocks")
+        cond, tokens, token_mask = self.conditioning(level, context)
+        square = (self.patch, self.patch)
+        h = self.embed(blocks.patchify(frames.flatten(0, 1), square)) + self.places
+        h = h.reshape(*frames.shape[:2], -1, h.shape[-1])
+        moments = blocks.rotary_angles(torch.arange(frames.shape[1], device=h.device)[:, None], self.head_dim)
+        for i, block in enumerate(self.blocks):
+            angles = moments if i % 2 else self.place_angles
+            h = block(h, cond, mask, angles, tokens, token_mask)
+            if residuals is not None and i < len(residuals):
+                h = h + residuals[i]
+        h = self.norm_out(h, cond)[0].flatten(0, 1)
+        if self.head is not None:
+            every = cond.expand(-1, frames.shape[1], -1).flatten(0, 1)
+            made = self.head(h, frames.flatten(0, 1), every, self.grid)
+        else:
+            assert self.out is not None
+            made = blocks.unpatchify(self.out(h), square, self.grid)
+        return {self.part.name: made.reshape(frames.shape)}
+
+
+def clip_part(layout: Layout) -> Part:
+    """The only part of a layout, pictures over time.
+
+    Raises:
+        UserError: if the layout is another.
+    """
+    part = layout.parts[0]
+    fits = part.kind == "gaussian" and len(part.variable_axes) == 1 and len(part.fixed_shape) == 3
+    if len(layout) != 1 or not fits:
+        raise UserError(
+            f"this denoiser takes one gaussian part (frames, channels, height, width), not {', '.join(layout.names)}",
+            "choose a representation of clips: representation=pixels",
+        )
+    return part

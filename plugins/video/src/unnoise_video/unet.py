@@ -1,0 +1,118 @@
+"""A U-Net over space whose features attend along time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from unnoise import nn as blocks
+from unnoise.contracts import Context
+from unnoise.errors import UserError
+from unnoise.layout import Layout
+from unnoise.level import Level
+from unnoise.state import State
+from unnoise_video.networks import ClipNetwork
+
+
+class TimeMixer(nn.Module):
+    """A transformer block along time at every place of a grid, the identity before training.
+
+    Args:
+        channels: of the grid.
+        head_dim: least channels per attention head; there are as many heads as this allows and divide ``channels``.
+        cond_dim: size of the vector of every frame.
+    """
+
+    def __init__(self, channels: int, head_dim: int, cond_dim: int) -> None:
+        super().__init__()
+        heads = next(n for n in range(max(channels // head_dim, 1), 0, -1) if channels % n == 0)
+        self.head_dim = channels // heads
+        self.norm, self.attention = blocks.AdaLN(channels, cond_dim), blocks.Attention(channels, heads)
+        self.mlp_norm = blocks.AdaLN(channels, cond_dim)
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, 2 * channels), nn.GELU(approximate="tanh"), nn.Linear(2 * channels, channels)
+        )
+
+    def forward(self, x: Tensor, cond: Tensor, together: Tensor | None) -> Tensor:
+        """``x (B * F, channels, h, w)``, ``cond (B * F, cond_dim)`` -> the shape of ``x``. ``together``, bool ``(B,
+        F)``, says which frames are of one clip, and which of these are real.
+        """
+        assert together is not None
+        batch, (height, width) = len(together), x.shape[2:]
+        h: Tensor = rearrange(x, "(b f) c h w -> b f (h w) c", b=batch)
+        told = cond.reshape(batch, -1, cond.shape[-1])
+        angles = blocks.rotary_angles(torch.arange(h.shape[1], device=h.device)[:, None], self.head_dim)
+        normed, gate = self.norm(h, told)
+        along = together.repeat_interleave(height * width, 0)
+        mixed = self.attention(rearrange(normed, "b f s c -> (b s) f c"), mask=along, angles=angles)
+        h = h + gate * rearrange(mixed, "(b s) f c -> b f s c", b=batch)
+        normed, gate = self.mlp_norm(h, told)
+        h = h + gate * self.mlp(normed)
+        return h.transpose(2, 3).reshape(x.shape)
+
+
+class UNet(ClipNetwork):
+    """The U-Net of "Video Diffusion Models" (Ho et al. 2022, section 3): convolutions and attention over space within
+    each frame, and after each level's attention over space one along time at every place. Frames meet nowhere else, so
+    that cost grows linearly with them (but for that attention), and padding changes nothing.
+
+    Args:
+        layout, context_dim, cross_attention, cond_dim: see :class:`unnoise_video.networks.ClipNetwork`.
+        channels: width of every level, finest first; both sides halve from one to the next.
+        depth: residual blocks per level.
+        attention: for every level, whether its blocks are followed by attention over space and over time; at least one.
+        head_dim: channels per attention head.
+        patch: side of the squares of pixels that are taken together at first.
+        dropout: probability, in residual blocks.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        context_dim: int,
+        channels: Sequence[int] = (48, 96),
+        depth: int = 1,
+        attention: Sequence[bool] = (False, True),
+        head_dim: int = 32,
+        cond_dim: int = 192,
+        cross_attention: bool = False,
+        patch: int = 4,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(layout, context_dim, cond_dim, cross_attention, patch)
+        if len(attention) != len(channels) or not any(attention):
+            raise UserError(
+                f"denoiser.attention={list(attention)} for {len(channels)} levels",
+                "give one true or false per entry of denoiser.channels, at least one true: frames meet there",
+            )
+        values = self.channels * patch**2
+        self.unet = blocks.UNet(
+            2, values, values, channels, depth, attention, cond_dim, self.token_dim, head_dim, dropout,
+            lambda width: TimeMixer(width, head_dim, cond_dim),
+        )  # fmt: skip
+
+    def forward(
+        self,
+        x: State,
+        level: Level,
+        context: Context | None,
+        previous: Mapping[str, Tensor] | None = None,
+        residuals: Sequence[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """As :class:`Network`. ``residuals``: one tensor ``(B * F, channels, h, w)`` per skip connection, finest first,
+        then one for the middle.
+        """
+        frames, mask = x.parts[self.part.name], x.masks[self.axis]
+        count = frames.shape[1]
+        cond, tokens, token_mask = self.conditioning(level, context)
+        cond = cond.expand(-1, count, -1).flatten(0, 1)
+        if tokens is not None:
+            tokens = tokens.repeat_interleave(count, 0)
+            token_mask = None if token_mask is None else token_mask.repeat_interleave(count, 0)
+        square = (self.patch, self.patch)
+        grid = blocks.space_to_depth(frames.flatten(0, 1), square)
+        grid = self.unet(grid, cond, tokens, token_mask, residuals, together=mask)
+        return {self.part.name: blocks.depth_to_space(grid, square).reshape(frames.shape)}
