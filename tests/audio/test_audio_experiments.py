@@ -39,6 +39,7 @@ def test_the_large_one_trains_a_step_on_little_data(tmp_path):
             write_wav(Sound(wave, 44100), tmp_path / "data" / name / f"{i}.wav", {})
     small = [
         f"data.root={tmp_path / 'data'}", "data.test_fraction=0.3", "codec.channels=[16,16]", "codec.blocks=1",
+        "codec.vocoder.width=16", "codec.vocoder.depth=1",
         "codec.latent_channels=4", "codec.train.steps=1", "codec.train.batch=2",
         "denoiser.width=72", "denoiser.depth=1",
         "conditions.dim=16", "train.steps=1", "train.batch=2", "sample.n=1", "sample.steps=2", "train.device=cpu",

@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
 
 from unnoise.errors import UserError
 from unnoise.noise import Noise
-from unnoise_audio.autoencoder import SpectrumAutoencoder
+from unnoise_audio.autoencoder import MelAutoencoder
 from unnoise_audio.latents import Latents
 from unnoise_audio.mel import LogMel, VocodedMel
 from unnoise_audio.sound import Sound
@@ -31,7 +32,7 @@ def fitted(made, items):
 
 
 def latents(items):
-    codec = SpectrumAutoencoder(62, 16, latent_channels=4, channels=(16, 16), blocks=1, stem=2)
+    codec = MelAutoencoder({**BANDS, "width": 16, "depth": 1}, 4, (16, 16), blocks=1, stem=1)
     return fitted(Latents(fitted(codec, items)), items)
 
 
@@ -175,10 +176,21 @@ def test_what_a_network_makes_up_is_decoded(sounds):
         assert all(np.isfinite(item.samples).all() for item in representation.decode(wild))
 
 
+def test_an_autoencoder_begins_with_the_principal_components_of_the_bands(sounds):
+    items = [Sound(sound.samples[:, : 7 * 32], 8000) for sound in sounds(40)]  # 8 frames, 4 latents
+    codec = fitted(MelAutoencoder({**BANDS, "width": 8, "depth": 1}, 6, channels=(8,), blocks=1, stem=2), items)
+    bands = codec.vocoder.mel(torch.stack([torch.from_numpy(item.samples[0]) for item in items]))
+    rows = bands.reshape(-1, 2 * 16).double().numpy()
+    pca = PCA(6).fit(rows)
+    wanted = np.abs(pca.inverse_transform(pca.transform(rows)).clip(np.log(1e-4)) - rows).mean()
+    quality = codec.quality(codec.prepare(items))
+    assert quality["bands_l1"] == pytest.approx(wanted, rel=1e-4)
+
+
 def test_codecs_learn(sounds):
     items = sounds(8)
     for codec, key in (
-        (SpectrumAutoencoder(62, 16, latent_channels=16, channels=(48,), blocks=1, stem=2), "error"),
+        (MelAutoencoder({**BANDS, "width": 48, "depth": 2}, 16, channels=(48,), blocks=1, stem=2), "loss"),
         (Vocoder(**BANDS, width=48, depth=2), "loss"),
     ):
         codec.fit(items)
@@ -200,7 +212,7 @@ def test_codecs_of_another_rate_are_refused(sounds, sine):
     other = [sine(rate=16000, seconds=0.2)] * 3
     with pytest.raises(UserError, match="the vocoder was made for 8000 Hz"):
         VocodedMel(fitted(Vocoder(**BANDS, width=8, depth=1), items)).fit(other)
-    codec = fitted(SpectrumAutoencoder(62, 16, latent_channels=2, channels=(8,), blocks=1, stem=2), items)
+    codec = fitted(MelAutoencoder({**BANDS, "width": 8, "depth": 1}, 2, channels=(8,), blocks=1), items)
     with pytest.raises(UserError, match="the autoencoder was made for 8000"):
         Latents(codec).fit(other)
     with pytest.raises(UserError, match="made for 8000 Hz"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from round_trip import losses, representations
 
-from unnoise_audio.autoencoder import SpectrumAutoencoder
+from unnoise_audio.autoencoder import MelAutoencoder
 from unnoise_audio.bands import Mel
 from unnoise_audio.sound import Sound
 from unnoise_audio.spectrum import ComplexSpectrum
@@ -36,7 +36,8 @@ def test_losses_are_those_of_a_known_change(sine):
 
 def test_every_codec_has_a_row(sounds):
     bands = {"n_fft": 128, "hop": 32, "mels": 16}
-    vocoder, autoencoder = Vocoder(**bands, width=16, depth=1), SpectrumAutoencoder(62, 16, channels=(16, 16))
+    vocoder = Vocoder(**bands, width=16, depth=1)
+    autoencoder = MelAutoencoder({**bands, "width": 16, "depth": 1}, channels=(16, 16))
     made = representations([vocoder, autoencoder])
     assert list(made) == ["spectrum", "mel, Griffin-Lim", "mel, vocoder", "latents"]
     assert made["mel, Griffin-Lim"].mels == 16 and made["mel, vocoder"].codec is vocoder

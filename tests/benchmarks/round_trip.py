@@ -22,7 +22,7 @@ from unnoise.metrics import subset
 from unnoise.plugins.registry import get_registry
 from unnoise.runs import Run, load_codec
 from unnoise.runs.build import build_dataset
-from unnoise_audio.autoencoder import SpectrumAutoencoder
+from unnoise_audio.autoencoder import MelAutoencoder
 from unnoise_audio.bands import Mel
 from unnoise_audio.latents import Latents
 from unnoise_audio.mel import LogMel, VocodedMel
@@ -43,7 +43,7 @@ def representations(codecs: Sequence[Codec]) -> dict[str, AudioRepresentation]:
     for codec in codecs:
         if isinstance(codec, Vocoder):
             made["mel, vocoder"] = VocodedMel(codec)
-        elif isinstance(codec, SpectrumAutoencoder):
+        elif isinstance(codec, MelAutoencoder):
             made["latents"] = Latents(codec)
     return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Literal
 
@@ -72,6 +73,10 @@ class Mel(nn.Module):
         """``(..., n)`` -> ``(..., F, mels)``."""
         magnitude: Tensor = self.stft(x).abs() / self.unit
         return (magnitude @ self.bank.T).clamp(min=self.floor).log()
+
+    def within(self, log_mel: Tensor) -> Tensor:
+        """Bands that a network made up, within what a sound can have."""
+        return log_mel.clamp(math.log(self.floor), math.log(100.0))
 
     def magnitude(self, log_mel: Tensor) -> Tensor:
         """Magnitudes ``(..., bins)`` of a spectrum, as the transform gives them, that has about these bands."""

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from unnoise.errors import UserError
 from unnoise.layout import Part
-from unnoise_audio.autoencoder import SpectrumAutoencoder
+from unnoise_audio.autoencoder import MelAutoencoder
 from unnoise_audio.representation import AXIS, AudioRepresentation
 from unnoise_audio.wav import Encoding
 
 
 class Latents(AudioRepresentation):
     """One gaussian part ``latents (frames, 1, channels)``: means of the autoencoder's posterior, with mean 0 and
-    variance 1 per channel as measured. A "frame" stands for several frames of the spectrum.
+    variance 1 per channel as measured. A "frame" stands for several frames of bands.
 
     Args:
         codec: the trained autoencoder. Its weights stay as they are and are part of this module.
@@ -28,13 +28,13 @@ class Latents(AudioRepresentation):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, codec: SpectrumAutoencoder, encoding: Encoding = "pcm16") -> None:
+    def __init__(self, codec: MelAutoencoder, encoding: Encoding = "pcm16") -> None:
         super().__init__(encoding)
         self.codec = codec.eval().requires_grad_(False)
-        self.hop = codec.spectrum.hop * codec.factor
+        self.hop = codec.vocoder.hop * codec.factor
 
     def allocate(self) -> Part:
-        made = (self.codec.spectrum.rate, self.codec.spectrum.channels)
+        made = (self.codec.vocoder.format["rate"], self.codec.vocoder.format["channels"])
         if (self.rate, self.channels) != made:
             raise UserError(
                 f"{self.rate} Hz, {self.channels} channels; the autoencoder was made for {made[0]} and {made[1]}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -34,8 +33,8 @@ class LogMel(AudioRepresentation):
     def __init__(
         self,
         n_fft: int = 1024,
-        hop: int = 128,
-        mels: int = 64,
+        hop: int = 256,
+        mels: int = 128,
         low: float = 40.0,
         high: float = 0.0,
         scale: Scale = "slaney",
@@ -82,8 +81,7 @@ class LogMel(AudioRepresentation):
 
     def _bands(self, frames: Tensor) -> Tensor:
         """Standardised ``(B, F, mels, C)`` -> log-mel ``(B, C, F, mels)``, within what a sound can have."""
-        bands = frames.permute(0, 3, 1, 2) * self.std + self.mean
-        return bands.clamp(min=math.log(self.mel.floor), max=math.log(100.0))
+        return self.mel.within(frames.permute(0, 3, 1, 2) * self.std + self.mean)
 
 
 class VocodedMel(LogMel):

@@ -47,7 +47,7 @@ def unnoise_codecs() -> Iterable[Spec]:
     """What mel bands and latents need."""
     return [
         _spec("vocoder", "vocoder:Vocoder", "mel bands to samples through an inverse transform"),
-        _spec("autoencoder", "autoencoder:SpectrumAutoencoder", "convolutions over frames of complex spectra"),
+        _spec("autoencoder", "autoencoder:MelAutoencoder", "mel bands to latents, and back to samples"),
     ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unnoise.errors import UserError
 from unnoise_audio.sound import Sound, common_format
@@ -41,12 +42,6 @@ def real_samples(x: Tensor) -> Tensor:
     return x[:, 0].isfinite().sum(1)
 
 
-def signal_to_noise(estimate: Tensor, target: Tensor) -> float:
-    """Decibels, over all samples of the batch."""
-    error = (estimate - target).square().sum().clamp(min=1e-20)
-    return float(10 * torch.log10(target.square().sum().clamp(min=1e-20) / error))
-
-
 class SpectralLoss(nn.Module):
     """Distance of two sounds by magnitudes of their spectra at several resolutions (Yamamoto et al. 2020, equations 3
     to 6): relative error of the magnitudes plus mean error of their logarithms, averaged.
@@ -67,8 +62,7 @@ class SpectralLoss(nn.Module):
         for stft in self.transforms:
             assert isinstance(stft, Stft)
             unit = stft.window.sum() / 2
-            length = x.shape[1] // stft.hop * stft.hop
-            a, b = (stft(signal[:, :length]).abs() / unit for signal in (x, y))
+            a, b = (stft(F.pad(signal, (0, -x.shape[1] % stft.hop))).abs() / unit for signal in (x, y))
             relative = (a - b).norm() / b.norm().clamp(min=1e-8)
             logarithms = (a.clamp(min=self.floor).log() - b.clamp(min=self.floor).log()).abs().mean()
             losses.append(relative + logarithms)

@@ -35,8 +35,8 @@ class Vocoder(Codec):
     def __init__(
         self,
         n_fft: int = 1024,
-        hop: int = 128,
-        mels: int = 64,
+        hop: int = 256,
+        mels: int = 128,
         low: float = 40.0,
         high: float = 0.0,
         scale: Scale = "slaney",
@@ -44,7 +44,7 @@ class Vocoder(Codec):
         width: int = 192,
         depth: int = 6,
         seconds: float = 1.0,
-        mel_weight: float = 1.0,
+        mel_weight: float = 3.0,
     ) -> None:
         super().__init__()
         if width < 1 or depth < 1 or seconds <= 0:
@@ -60,10 +60,10 @@ class Vocoder(Codec):
         self.restore(format_of(items, self.seconds))
 
     def settings(self) -> dict[str, Any]:
-        return dict(self._format)
+        return dict(self.format)
 
     def restore(self, settings: Mapping[str, Any]) -> None:
-        self._format = {key: settings[key] for key in ("rate", "channels", "samples")}
+        self.format = {key: settings[key] for key in ("rate", "channels", "samples")}
         self.mel = Mel(settings["rate"], **self.bands)
         self.conv_in = blocks.conv_nd(1, self.mels, self.width, 7)
         self.blocks = nn.ModuleList(blocks.ResidualBlock(1, self.width, self.width) for _ in range(self.depth))
@@ -72,13 +72,13 @@ class Vocoder(Codec):
 
     def check(self, rate: int) -> None:
         """Raise :class:`UserError` unless the vocoder was made for sounds of this rate."""
-        if rate != self._format["rate"]:
-            made = self._format["rate"]
+        made = self.format["rate"]
+        if rate != made:
             raise UserError(f"sounds of {rate} Hz, but the vocoder was made for {made} Hz", f"data.rate={made}")
 
     def prepare(self, items: Sequence[Sound]) -> Tensor:
         """The first samples of every sound, ``(B, channels, samples)``; see :func:`unnoise_audio.segments.padded`."""
-        return padded(items, **self._format)
+        return padded(items, **self.format)
 
     def synthesise(self, log_mel: Tensor, mask: Tensor) -> Tensor:
         """Log-mel ``(B, F, mels)``, real frames ``(B, F)`` -> samples ``(B, (F - 1) * hop)``; padding changes none."""
@@ -93,28 +93,43 @@ class Vocoder(Codec):
         spectrum = torch.complex(magnitude * cosine.float() / length, magnitude * sine.float() / length)
         return self.mel.stft.inverse(spectrum[:, None], mask)[:, 0]
 
-    def _rebuilt(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Samples given and made ``(B * C, n)``, and the log-mel bands of both at real frames ``(frames, mels)``."""
-        stft = self.mel.stft
+    def frames_of(self, samples: int) -> int:
+        """Frames of a sound of so many samples."""
+        return -(-samples // self.hop) + 1
+
+    def samples(self, batch: Tensor, multiple: int = 1) -> tuple[Tensor, Tensor]:
+        """What :meth:`prepare` made, with 0 for NaN and padded to whole frames, ``(B * C, n)``: their number is a
+        multiple of this; and the real frames of each of the B sounds.
+        """
         counts = torch.div(real_samples(batch) - 1, self.hop, rounding_mode="floor") + 2
+        frames = -(-self.frames_of(batch.shape[2]) // multiple) * multiple
         x = batch.nan_to_num(0.0).flatten(0, 1)
-        x = F.pad(x, (0, -x.shape[1] % self.hop))
-        mask = torch.arange(stft.frames(x.shape[1]), device=x.device) < counts[:, None]
-        mask = mask.repeat_interleave(batch.shape[1], 0)
+        return F.pad(x, (0, (frames - 1) * self.hop - x.shape[1])), counts
+
+    def errors(self, x: Tensor, y: Tensor, bands: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """How far samples ``y`` are from ``x (N, n)``, whose bands are ``(N, F, mels)``: of spectra at several
+        resolutions, and of log-mel bands in the mean over real frames ``(N, F)``.
+        """
+        return {"spectral": self.spectral(y, x), "mel_l1": (self.mel(y)[mask] - bands[mask]).abs().mean()}
+
+    def weighed(self, errors: Mapping[str, Tensor]) -> Tensor:
+        """The loss of :meth:`errors`."""
+        return errors["spectral"] + self.mel_weight * errors["mel_l1"]
+
+    def _errors(self, batch: Tensor) -> dict[str, Tensor]:
+        x, counts = self.samples(batch)
         bands = self.mel(x)
-        y = self.synthesise(bands, mask)
-        return x, y, bands[mask], self.mel(y)[mask]
+        mask = torch.arange(bands.shape[1], device=x.device) < counts[:, None]
+        mask = mask.repeat_interleave(batch.shape[1], 0)
+        return self.errors(x, self.synthesise(bands, mask), bands, mask)
 
     def loss(self, batch: Tensor, noise: Noise) -> dict[str, Tensor]:
-        x, y, bands, rebuilt = self._rebuilt(batch)
-        mel, spectral = (rebuilt - bands).abs().mean(), self.spectral(y, x)
-        return {"loss": spectral + self.mel_weight * mel, "spectral": spectral, "mel_l1": mel}
+        errors = self._errors(batch)
+        return {"loss": self.weighed(errors), **errors}
 
     @torch.no_grad()
     def quality(self, batch: Tensor) -> dict[str, float]:
-        """Mean error of the log-mel bands (natural logarithm), over all real frames of the batch."""
-        total, count = 0.0, 0
-        for part in torch.split(batch, 64):
-            *_, bands, rebuilt = self._rebuilt(part)
-            total, count = total + float((rebuilt - bands).abs().double().sum()), count + bands.numel()
-        return {"log_mel_l1": total / max(count, 1)}
+        """Mean errors over the batch: of the log-mel bands (natural logarithm), of spectra at several resolutions."""
+        parts = [(self._errors(part), len(part)) for part in torch.split(batch, 64)]
+        names = ("mel_l1", "spectral")
+        return {name: sum(float(errors[name]) * n for errors, n in parts) / len(batch) for name in names}
