@@ -85,6 +85,8 @@ class Representation(nn.Module, ABC):
     needs_codec: ClassVar[bool] = False
     """True for a representation built as ``cls(codec=<fitted Codec>, **options)``. It keeps the codec as a submodule,
     so that the codec's weights are part of its state dict and a run needs no other run."""
+    unordered: ClassVar[tuple[str, ...]] = ()
+    """Variable axes whose elements are listed in any order, as those of a set: what ``train.pairing`` may reorder."""
 
     @abstractmethod
     def fit(self, items: Sequence[Any]) -> None:

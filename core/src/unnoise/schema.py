@@ -104,6 +104,9 @@ class TrainConfig:
     time_sampling: dict[str, Any] = field(default_factory=lambda: {"name": "uniform"})
     """How training times are drawn: ``{name: uniform|logit_normal|edm, ...}``; ``independent`` and ``known`` are the
     shares of samples whose elements have times of their own (:class:`unnoise.training.elements.ElementTimes`)."""
+    pairing: dict[str, Any] = field(default_factory=lambda: {"name": "independent"})
+    """Which noise goes with which element of a set without order: ``{name: independent|transport, rounds}``
+    (:class:`unnoise.training.pairing.Pairing`)."""
     weighting: dict[str, Any] = field(default_factory=lambda: {"name": "uniform"})
     """Weight of the loss as a function of log-SNR: ``{name: uniform|min_snr|edm|learned, ...}``."""
     part_weights: dict[str, float] = field(default_factory=dict)

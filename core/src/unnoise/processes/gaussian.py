@@ -27,8 +27,12 @@ class Gaussian(Process):
         return noise.normal(part, shape, draw, "prior") * float(self.schedule.sigma(self.schedule.t_max))
 
     def corrupt(self, part: Part, x0: Tensor, t: Times, noise: Noise, draw: int = 0) -> Tensor:
-        eps = noise.normal(part, x0.shape[1:], draw, "corrupt")
+        eps = self.eps(part, x0.shape[1:], noise, draw)
         return combine((self.schedule.alpha(t), x0), (self.schedule.sigma(t), eps))
+
+    def eps(self, part: Part, shape: Sequence[int], noise: Noise, draw: int = 0) -> Tensor:
+        """The standard normal noise that :meth:`corrupt` adds, float32 ``(B, *shape)``."""
+        return noise.normal(part, shape, draw, "corrupt")
 
     def renoise(self, part: Part, x_s: Tensor, s: Times, t: Times, noise: Noise, draw: int = 0) -> Tensor:
         keep, spread = self.renoise_coefficients(s, t)

@@ -19,6 +19,7 @@ from unnoise.sampling.descents import descent
 from unnoise.schema import RunConfig, TrainConfig, check_numbers
 from unnoise.training import elements
 from unnoise.training.device import choose_device
+from unnoise.training.pairing import Pairing
 from unnoise.training.times import TimeSampling
 from unnoise.training.trainer import check_training
 
@@ -70,6 +71,7 @@ def check(config: RunConfig, registry: Registry) -> None:
         for name, node in config.process.items():
             check_process(f"process.{name}", node)
         TimeSampling.from_config(elements.split(config.train.time_sampling)[1])
+        Pairing.from_config(config.train.pairing)
         if config.codec.get("train"):
             stages.append(_with_codec_training(config).train)
     for stage in stages:

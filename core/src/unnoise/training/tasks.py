@@ -16,6 +16,7 @@ from unnoise.schema import ConditionsConfig, TrainConfig
 from unnoise.training import elements
 from unnoise.training.data import EncodedData, order
 from unnoise.training.loss import losses
+from unnoise.training.pairing import Pairing
 from unnoise.training.times import TimeSampling
 from unnoise.training.trainer import Task
 from unnoise.training.weighting import Weighting, build_weighting
@@ -55,6 +56,8 @@ class Diffusion(Task):
         )
         within, rest = elements.split(train.time_sampling)
         self.times, self.elements = TimeSampling.from_config(rest), within
+        self.pairing = Pairing.from_config(train.pairing)
+        self.pairing.check(denoiser.product, representation.unordered)
         self._data, self._train, self._conditions, self._seed = data, train, conditions, seed
 
     def train(self, mode: bool = True) -> Self:
@@ -69,6 +72,7 @@ class Diffusion(Task):
         x0 = self.representation.augment(x0, noise)
         u = self.times(self.denoiser.product, self._seed, index, self._train.batch)
         times, counted = self.elements(u, self.times.sampler, self.denoiser.product, x0, noise)
+        x0 = self.pairing(x0, self.denoiser.product, noise, self.representation.unordered, counted)
         weightings: Mapping[str, Weighting] = dict(self.weightings.items())  # type: ignore[arg-type]
         found = losses(
             self.denoiser,

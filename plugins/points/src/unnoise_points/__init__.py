@@ -1,0 +1,1 @@
+"""Point clouds for unnoise: sets without order, from meshes or scans."""

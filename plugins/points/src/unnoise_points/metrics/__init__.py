@@ -1,0 +1,1 @@
+"""What ``unnoise eval`` says of point clouds."""
