@@ -77,7 +77,7 @@ def test_what_comes_next_can_be_pasted(cli):
 
 def test_flags_may_stand_anywhere(cli, trained, tmp_path):
     assert cli(f"sample 'run={trained}' -m n=1 steps=1,2 out=made")[0] == 0
-    assert sorted(folder.name for folder in (tmp_path / "made").iterdir()) == ["0", "1"]
+    assert sorted(folder.name for folder in (tmp_path / "made").iterdir()) == ["0", "1", "grid.png"]
 
 
 def test_a_run_is_not_begun_twice_by_mistake(cli, trained):

@@ -6,6 +6,7 @@ import torch
 import unnoise
 from unnoise import CFG, schedules
 from unnoise.errors import UserError
+from unnoise.guidance import Moment
 from unnoise.layout import Layout, Part
 from unnoise.processes import Categorical, Gaussian, Product
 from unnoise.state import State
@@ -52,7 +53,7 @@ def test_guided_score_is_the_tilted_density(scale):
     tilted = scale * MIXTURE.log_density(x, t, 1) + (1 - scale) * MIXTURE.log_density(x, t)
     (score,) = torch.autograd.grad(tilted.sum(), x)
     alpha, sigma = float(SCHEDULE.alpha(t)), float(SCHEDULE.sigma(t))
-    made = CFG(scale).combine({"cond": {"x": MIXTURE(x, t, 1)}, "null": {"x": MIXTURE(x, t)}}, State.of(x))
+    made = CFG(scale).combine({"cond": {"x": MIXTURE(x, t, 1)}, "null": {"x": MIXTURE(x, t)}}, Moment(State.of(x)))
     torch.testing.assert_close(made["x"], (x + sigma**2 * score) / alpha, rtol=1e-9, atol=1e-9)
 
 
@@ -75,7 +76,7 @@ STATE = State(LAYOUT, {"kind": torch.zeros(1, 1, dtype=torch.int64)})
 
 def combine(scale, cond, null):
     branches = {"cond": {"kind": classes([[cond]])}, "null": {"kind": classes([[null]])}}
-    return CFG(scale).combine(branches, STATE)["kind"][0, 0].exp()
+    return CFG(scale).combine(branches, Moment(STATE))["kind"][0, 0].exp()
 
 
 @pytest.mark.parametrize("scale", [-0.5, 0.3, 2.0, 7.5])
@@ -98,7 +99,7 @@ def test_impossible_classes():
 
 def test_half_precision_estimates_are_combined_in_float32():
     x = torch.full((1, 1), 1.0, dtype=torch.bfloat16)
-    made = CFG(5.0).combine({"cond": {"x": x}, "null": {"x": 0.99 * x}}, State.of(x))["x"]
+    made = CFG(5.0).combine({"cond": {"x": x}, "null": {"x": 0.99 * x}}, Moment(State.of(x)))["x"]
     assert made.dtype == torch.float32
     torch.testing.assert_close(made.item(), 5 - 4 * float(0.99 * x), rtol=1e-6, atol=0)
 

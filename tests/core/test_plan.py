@@ -15,7 +15,7 @@ from unnoise.testing import MixedToy
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
 
 TWICE = {"heun", "midpoint", "dpm_2", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde"}
-EVALUATIONS = {name: 11 if name in TWICE else 6 for name in SAMPLERS} | {"restart": 13}
+EVALUATIONS = {name: 11 if name in TWICE else 6 for name in SAMPLERS} | {"restart": 13, "repaint": 12}
 
 
 @pytest.mark.parametrize("start", [1.0, 0.5])

@@ -91,7 +91,7 @@ def test_ipndm_is_lms_where_sigma_falls_in_equal_steps():
             assert dict(op.registers) == pytest.approx(dict(op_same.registers), abs=1e-9)
 
 
-LAW = {"ddpm": 1, "euler_ancestral": 1}
+LAW = {"ddpm": 1, "euler_ancestral": 1, "repaint": 1}
 """Order of the variance on gaussian data, where it is not 2."""
 
 

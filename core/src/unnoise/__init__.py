@@ -9,7 +9,7 @@ from unnoise._version import __version__
 from unnoise.plugins import API_VERSION, Finding, Modality, Spec, hookimpl
 
 if TYPE_CHECKING:
-    from unnoise import nn, schedules, testing
+    from unnoise import guidance, nn, schedules, testing
     from unnoise.guidance import CFG
     from unnoise.layout import Layout, Part
     from unnoise.prediction import Prediction
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _LAZY: dict[str, str] = {
     "schedules": "unnoise.schedules",
     "testing": "unnoise.testing",
+    "guidance": "unnoise.guidance",
     "nn": "unnoise.nn",
     "plan": "unnoise.sampling:plan",
     "prior": "unnoise.sampling:prior",
@@ -47,6 +48,7 @@ __all__ = [
     "Spec",
     "State",
     "__version__",
+    "guidance",
     "hookimpl",
     "load",
     "nn",

@@ -7,7 +7,7 @@ array, a string, an object of some library); a representation turns items into :
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from unnoise.errors import UserError
 from unnoise.layout import Layout
 from unnoise.level import Level
 from unnoise.noise import Noise
@@ -72,6 +73,22 @@ class Dataset(ABC):
     def notes(self) -> Sequence[str]:
         """What a user should know, a line each: how many files were skipped and why, which licence holds."""
         return ()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What an edit keeps of some items.
+
+    Args:
+        state: their clean states, with as many elements as the result shall have; only what is kept is read.
+        masks: part -> bool, True where an element is kept, in a shape that broadcasts against the part; a part that is
+            left out is made anew as a whole.
+        splice: finished items -> the same with what is kept put in as it was, for representations that blur it.
+    """
+
+    state: State
+    masks: Mapping[str, Tensor]
+    splice: Callable[[list[Any]], list[Any]] = list
 
 
 class Representation(nn.Module, ABC):
@@ -134,6 +151,19 @@ class Representation(nn.Module, ABC):
     def finish(self, items: list[Any], conditions: Mapping[str, Tensor]) -> list[Any]:
         """New samples as they were decoded, with what their raw conditions decide and no state holds: a frame rate."""
         return items
+
+    def kept(self, items: Sequence[Any], mask: Any) -> Kept:
+        """What an edit keeps of items, where ``mask`` says what is made anew.
+
+        Args:
+            items: all that the edit begins with, one per result.
+            mask: as a user wrote it: text in the plugin's own words (:mod:`unnoise.masks`), a path to a native file, or
+                an array.
+
+        Raises:
+            UserError: for a mask that does not fit the items, or that there is none of this kind.
+        """
+        raise UserError(f"{type(self).__name__} has no masks", "variation, interpolate and invert need none")
 
     def facts(self, items: Sequence[Any]) -> str:
         """A line for people about the items as a whole ("2.1 s in all, -20 dBFS"); empty if there is none."""

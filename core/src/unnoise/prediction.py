@@ -23,6 +23,7 @@ class Prediction:
         sigma: gaussian part -> sigma at its level, likewise, positive.
         branches: branch name -> x0 of that branch, where guidance combined several; used by methods that need
             more than the combined estimate.
+        memory: what the guidance wants to be told at the next evaluation.
 
     The views relate to x0 through ``x_t = alpha x0 + sigma eps`` (Kingma et al. 2021; Salimans & Ho 2022, appendix D;
     Lipman et al. 2023).
@@ -33,6 +34,7 @@ class Prediction:
     alpha: Mapping[str, Tensor]
     sigma: Mapping[str, Tensor]
     branches: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    memory: Mapping[str, Tensor] = field(default_factory=dict)
 
     def eps(self, part: str) -> Tensor:
         """The noise: ``(x_t - alpha x0) / sigma``."""

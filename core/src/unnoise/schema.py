@@ -71,6 +71,11 @@ class EmaConfig:
     """Share of the old average kept at each step, once warmed up; 0 turns averaging off."""
     warmup: bool = True
     """Start with a short memory: decay at step n is ``min(decay, (1 + n) / (10 + n))``."""
+    lengths: list[float] = field(default_factory=list)
+    """Lengths of further, power-function averages, as shares of the run ([0.05, 0.1]), from whose snapshots averages of
+    any length can be made afterwards: ``ema=0.07`` of ``unnoise sample`` and ``eval``. Empty keeps none."""
+    snapshot_every: int = ranged(0, 0)
+    """Steps between snapshots of those; 0 takes one with every checkpoint."""
 
 
 @dataclass
@@ -229,11 +234,14 @@ class SamplingRequest:
     spacing_options: dict[str, Any] = field(default_factory=dict)
     """Options of the spacing, e.g. ``spacing_options.rho=5`` of karras."""
     guidance: dict[str, Any] = field(default_factory=lambda: {"scale": None})
-    """``scale``, and what else the guidance takes."""
+    """``scale``, and what else the guidance takes: ``name``, ``rescale``, ``interval``, ``threshold``, ``stop``, ..."""
     condition: Any = None
     """``condition.<name>=<value>``, or just a value where the model knows one condition. An evaluation that names none
     follows the distribution of the training data."""
     batch: int | None = ranged(None, 1, 1 << 20)
+    ema: float | None = ranged(None, 0, 0.2887)
+    """Length of the average that is sampled from, as a share of the run, where ``train.ema.lengths`` kept snapshots;
+    the usual average if empty."""
     out: str | None = None
     """Folder for the files; if empty, ``<run>/samples/<date>-<time>`` or ``<run>/eval/<date>-<time>``, and nothing is
     written of an evaluation of ``items``."""
@@ -247,6 +255,26 @@ class SampleRequest(SamplingRequest):
 
     negative: Any = None
     """As ``condition``: what to be steered away from."""
+
+
+@dataclass
+class EditRequest(SampleRequest):
+    """The keys of ``unnoise edit <kind>``; what is empty here is the kind's own default."""
+
+    kind: str = MISSING
+    """"variation", "infill", "interpolate", "invert" or "compose"."""
+    source: str | None = None
+    """A file or folder of items, which the plugin reads."""
+    strength: float | None = ranged(None, 0, 1)
+    """Time up to which a source is noised: 0 gives it back, 1 is sampling anew."""
+    mask: Any = None
+    """What is made anew: text in the plugin's own words, or a file that it reads."""
+    level: float | None = ranged(None, 0, 1)
+    """Time at which an infill shows what is kept as a whole."""
+    seeds: list[int] | None = None
+    """Two seeds to interpolate between, in place of a source."""
+    other: Any = None
+    """As ``condition``: what holds where ``mask`` says, in a composition."""
 
 
 @dataclass

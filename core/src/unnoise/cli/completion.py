@@ -22,7 +22,7 @@ complete -o nospace -o default -F _unnoise unnoise
 
 FLAGS = {
     "plugins": ("--json", "--verbose"),
-    **dict.fromkeys(("train", "sample", "eval"), ("-m", "--multirun", "--cfg", "--info")),
+    **dict.fromkeys(("train", "sample", "edit", "eval"), ("-m", "--multirun", "--cfg", "--info")),
 }
 """Verb -> its own flags."""
 
@@ -61,7 +61,7 @@ def _candidates(words: list[str]) -> list[str]:
         return [*PLURALS, "experiments"]
     if verb == "check" and len(words) == 3:
         return get_registry().names("modality")
-    return _overrides(verb, words[2:]) if verb in ("train", "sample", "eval") else []
+    return _overrides(verb, words[2:]) if verb in ("train", "sample", "edit", "eval") else []
 
 
 def _overrides(verb: str, words: list[str]) -> list[str]:

@@ -17,6 +17,7 @@ unnoise: one diffusion engine for any kind of data
   unnoise train experiment=image/demo train.steps=500 a named experiment, with changes
   unnoise train -m seed=0,1 experiment=image/demo     a sweep, one run folder each
   unnoise sample run=runs/<name> n=16 seed=0          files, one picture, a record that reproduces them
+  unnoise edit infill run=runs/<name> source=<file> mask=...   also variation, interpolate, invert, compose
   unnoise eval run=runs/<name> n=1000                 metrics, each with its floor and ceiling
 
   unnoise list [kind]        what is registered: modalities, denoisers, samplers, ...
@@ -35,6 +36,7 @@ STRICT = "--strict-plugins"
 VERBS: dict[str, str] = {
     "train": "unnoise.cli.runs:train",
     "sample": "unnoise.cli.runs:sample",
+    "edit": "unnoise.cli.edit:edit",
     "eval": "unnoise.cli.runs:evaluate",
     "plugins": "unnoise.cli.inspect:plugins",
     "list": "unnoise.cli.inspect:listing",

@@ -21,6 +21,7 @@ from unnoise.plugins import get_registry
 SCHEMAS: dict[str, type] = {
     "train": schema.RunConfig,
     "sample": schema.SampleRequest,
+    "edit": schema.EditRequest,
     "eval": schema.EvalRequest,
 }
 """Verb -> the dataclass of its keys."""

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from unnoise.cli.compose import compose, run_hydra, saved_config
 from unnoise.cli.explain import enough_memory
+from unnoise.cli.grid import Grid
 from unnoise.cli.overrides import parsed
 from unnoise.errors import Interrupted, UserError
 from unnoise.plugins import get_registry
@@ -26,7 +27,7 @@ from unnoise.schema import EvalRequest, RunConfig, SampleRequest, SamplingReques
 from unnoise.writing import output_folder
 
 if TYPE_CHECKING:
-    from unnoise.contracts import Score
+    from unnoise.contracts import Samples, Score
     from unnoise.runs import Model
 
 
@@ -47,7 +48,7 @@ def train(words: list[str]) -> int:
     """
     saved = saved_config(words)
     if saved is None:
-        return _composed(
+        return composed(
             "train", words, lambda config: _train(config, _folder(config.run, f"runs/{config.modality}-{_now()}"))
         )
     _train(saved, Path(str(saved.run)))
@@ -64,10 +65,15 @@ def sample(words: list[str]) -> int:
       sampler_options.eta=0.5 spacing_options.rho=5    of the sampler and the spacing
       condition.class=3          or condition=3 where the model knows one condition
       negative.class=5           steer away from this
-      guidance.scale=3           1 is off
+      guidance.scale=3           1 is off; guidance.name=apg, guidance.interval=[-2,4], guidance.rescale=0.7, ...
       out=<folder> batch=64
+      -m guidance.scale=1,3 steps=5,20    a sweep: one folder for every combination, and one picture of all
     """
-    return _composed("sample", words, _sample)
+    grid = Grid()
+    code = composed("sample", words, lambda request: _sample(request, grid))
+    if picture := grid.draw():
+        print(f"all together: {picture}")
+    return code
 
 
 def evaluate(words: list[str]) -> int:
@@ -84,10 +90,10 @@ def evaluate(words: list[str]) -> int:
     """
     real = [word for word in words if re.match(r"\+*(data[.=]|modality=)", word)]  # composed as for training
     others = [word for word in words if word not in real]
-    return _composed("eval", others, lambda request: _evaluate(request, real))
+    return composed("eval", others, lambda request: _evaluate(request, real))
 
 
-def _composed(verb: str, words: list[str], task: Callable[[Any], None]) -> int:
+def composed(verb: str, words: list[str], task: Callable[[Any], None]) -> int:
     """Compose and run. A sweep goes on after a job that fails for a user's error, and then exits with 2."""
     warn_skipped(get_registry())
     return 0 if run_hydra(verb, words, task) else 2
@@ -126,7 +132,7 @@ def _now() -> str:
     return datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
-def _sampling_options(request: SamplingRequest) -> dict[str, Any]:
+def sampling_options(request: SamplingRequest) -> dict[str, Any]:
     """What both requests say of sampling, as arguments of :meth:`unnoise.runs.Model.sample`."""
     return {
         "sampler": request.sampler,
@@ -150,10 +156,18 @@ def _load(request: SamplingRequest) -> Model:
         raise UserError("which model? no run is given", runs_near(Path("runs")))
     if request.threads:
         torch.set_num_threads(request.threads)
-    return load(request.run, request.device)
+    return load(request.run, request.device, ema=request.ema)
 
 
-def _sample(request: SampleRequest) -> None:
+def _sample(request: SampleRequest, grid: Grid) -> None:
+    def make(model: Model) -> Samples:
+        return model.sample(request.n, request.seed, negative=request.negative, **sampling_options(request))
+
+    make_samples(request, make, grid)
+
+
+def make_samples(request: SamplingRequest, make: Callable[[Model], Samples], grid: Grid) -> None:
+    """Load the model of a request, make samples, write them and say so."""
     from unnoise.runs import write_samples
 
     check_numbers(request)
@@ -161,9 +175,10 @@ def _sample(request: SampleRequest) -> None:
     with output_folder(_folder(request.out, model.run.folder / "samples" / _now()), fresh=not request.out) as folder:
         started = time.monotonic()
         with enough_memory("lower batch"):
-            samples = model.sample(request.n, request.seed, negative=request.negative, **_sampling_options(request))
+            samples = make(model)
         seconds = time.monotonic() - started
         written = write_samples(samples, model.representation, folder)
+    grid.add(samples, model.representation, folder)
     rate = f"{len(samples.items)} samples in {seconds:.1f} s, {samples.record['nfe']} network evaluations each"
     lines = [rate, model.representation.facts(samples.items), f"{len(written)} files in {folder}"]
     print("\n".join(filter(None, [*lines, f"look at {folder / 'preview.png'}"])))
@@ -187,7 +202,7 @@ def _evaluate(request: EvalRequest, real: list[str]) -> None:
         else:
             data = _other_data(model, real) if real else None
             n = 1000 if request.n is None else request.n
-            options = _sampling_options(request)
+            options = sampling_options(request)
             with enough_memory("lower batch"):
                 samples, scores = evaluate_run(model, n, request.seed, request.metrics, data=data, **options)
             record = samples.record

@@ -74,6 +74,7 @@ def unnoise_samplers() -> list[Spec]:
         Spec("deis", "unnoise.sampling.samplers:deis", "Zhang & Chen 2023, order 3, multistep"),
         Spec("ipndm", "unnoise.sampling.samplers:ipndm", "Liu et al. 2022, multistep"),
         Spec("renoise", "unnoise.sampling.samplers:renoise", "ddim past the next level and back up with fresh noise"),
+        Spec("repaint", "unnoise.sampling.samplers:repaint", "Lugmayr et al. 2022, ddim walked to and fro, for infill"),
         Spec("lcm", "unnoise.sampling.samplers:lcm", "consistency models: to data and back up; Song et al. 2023"),
     ]
 
@@ -91,4 +92,10 @@ def unnoise_conditions() -> list[Spec]:
 @hookimpl
 def unnoise_guidances() -> list[Spec]:
     """How predictions under several conditions are combined."""
-    return [Spec("cfg", "unnoise.guidance:CFG", "Ho & Salimans 2022, classifier-free")]
+    return [
+        Spec("cfg", "unnoise.guidance:CFG", "Ho & Salimans 2022, classifier-free; a scale per condition"),
+        Spec("apg", "unnoise.guidance:APG", "Sadat et al. 2024, projected, bounded, with momentum"),
+        Spec("cfg_zero", "unnoise.guidance:CFGZero", "Fan et al. 2025, null branch fitted, zero first steps"),
+        Spec("cfg_pp", "unnoise.guidance:CFGPlusPlus", "Chung et al. 2024, noise of the null branch"),
+        Spec("auto", "unnoise.guidance:Auto", "Karras et al. 2024, away from a weaker model"),
+    ]

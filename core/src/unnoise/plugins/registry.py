@@ -27,7 +27,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "dataset": ("split", "seed"),
     "representation": ("codec",),
     "denoiser": ("layout", "context_dim", "curve_dim"),
-    "guidance": ("negative",),
+    "guidance": ("negative", "weak"),
 }
 """Arguments that the engine passes itself; see :mod:`unnoise.contracts`."""
 

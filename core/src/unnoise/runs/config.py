@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unnoise.errors import UserError
+from unnoise.guidance import check_guidance
 from unnoise.plugins.registry import Registry
 from unnoise.runs.build import check_process
 from unnoise.runs.manifest import CODEC_KEYS
@@ -67,7 +68,7 @@ def check(config: RunConfig, registry: Registry) -> None:
         registry.check("denoiser", config.denoiser, modality)
         registry.find("sampler", config.sample.sampler)
         descent(config.sample.categorical)
-        registry.check("guidance", {"name": "cfg", **config.sample.guidance})
+        check_guidance(registry, config.sample.guidance)
         for name, node in config.process.items():
             check_process(f"process.{name}", node)
         TimeSampling.from_config(elements.split(config.train.time_sampling)[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,13 @@ from unnoise.conditions import Raw
 from unnoise.contracts import Representation, Samples
 from unnoise.denoiser import Denoiser
 from unnoise.errors import UserError
-from unnoise.guidance import Guidance
 from unnoise.noise import Noise
 from unnoise.plugins.registry import get_registry
-from unnoise.progress import Bar
 from unnoise.runs.manifest import Manifest
+from unnoise.runs.recipe import Beginning, Recipe, draw
 from unnoise.runs.run import Run
-from unnoise.runs.versions import installed
-from unnoise.sampling import Known, Plan, plan, sample
+from unnoise.sampling import Known, Plan, plan
 from unnoise.schema import SampleConfig
-from unnoise.state import State
 from unnoise.training.checkpoint import Checkpoint
 from unnoise.writing import write_json, writing
 
@@ -40,12 +37,14 @@ class Model:
         representation: items <-> states, fitted.
         denoiser: with the weights to sample from, on its device.
         checkpoint: whose weights they are; None during training.
+        ema: length of the average that they are, where it was chosen afterwards.
     """
 
     run: Run
     representation: Representation
     denoiser: Denoiser
     checkpoint: Checkpoint | None = None
+    ema: float | None = None
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -67,6 +66,7 @@ class Model:
         steps: int | None = None,
         spacing: str | Mapping[str, Any] | None = None,
         categorical: str | Mapping[str, Any] | None = None,
+        start: float = 1.0,
         **options: Any,
     ) -> Plan:
         """The plan of a sampling run, see :func:`unnoise.plan`; what is left out is the run's own choice."""
@@ -74,7 +74,7 @@ class Model:
         steps = own.steps if steps is None else steps
         options = self._sampler_options(sampler, options)
         descent, product = _asked(own.categorical, categorical), self.denoiser.product
-        return plan(sampler or own.sampler, product, steps, self._spacing(spacing), categorical=descent, **options)
+        return plan(sampler or own.sampler, product, steps, self._spacing(spacing), start, 0.0, descent, **options)
 
     def _spacing(self, given: str | Mapping[str, Any] | None) -> dict[str, Any]:
         return _asked({"name": self.defaults.spacing, **self.defaults.spacing_options}, given)
@@ -111,7 +111,9 @@ class Model:
             seed: sample i uses ``seed + i``, and depends on nothing else of the call's size.
             sampler, steps, spacing, sampler_options, categorical: see :func:`unnoise.plan`.
             guidance_scale: short for ``guidance={"scale": ...}``; 1 is off.
-            guidance: ``{"name": ..., **options}`` of a registered guidance; "cfg" if it has no name.
+            guidance: ``{"name": ..., **options}`` of a registered guidance, "cfg" if it has no name; and keys of its
+                modifiers (:data:`unnoise.guidance.build.MODIFIERS`). ``weak`` of "auto" is a run, a checkpoint, or
+                ``{"run": ..., "ema": ...}``.
             condition: ``{name: value or list}``, or a bare value where the model knows one condition. A list is
                 repeated to fill n. A curve is a list itself.
             negative: likewise, what to steer away from.
@@ -125,13 +127,71 @@ class Model:
         Raises:
             UserError: if a name or value does not exist, or a condition could have no effect.
         """
+        recipe = self.recipe(
+            n, seed, sampler=sampler, steps=steps, spacing=spacing, sampler_options=sampler_options,
+            categorical=categorical, guidance_scale=guidance_scale, guidance=guidance, condition=condition,
+            negative=negative, raw=raw, batch=batch,
+        )  # fmt: skip
+        if known is not None and known.clean.batch != recipe.n:
+            message = f"{recipe.n} samples, but {known.clean.batch} are known"
+            raise UserError(message, "Give what is known of every sample.")
+
+        def start(noise: Noise, rows: slice) -> Beginning:
+            held = None if known is None else known[rows].to(self.device)
+            counts = self.sizes(noise, sizes, recipe.given, rows) if held is None else held.clean.sizes
+            x_T = self.denoiser.product.prior(noise.to(self.device), counts)
+            if held is not None:
+                x_T = x_T.resize({axis: mask.shape[1] for axis, mask in held.clean.masks.items()})
+            return Beginning(x_T, held)
+
+        return draw(self, recipe, start, progress)
+
+    def edit(self, kind: str, source: Any = None, **options: Any) -> Samples:
+        """Make something of items that are there, or of several conditions or seeds at once.
+
+        Args:
+            kind: one of :data:`unnoise.edits.KINDS`: "variation", "infill", "interpolate", "invert", "compose".
+            source: items, or a path to files of them that the plugin reads; what it means says the kind.
+            options: of the kind (:mod:`unnoise.edits`), and those of :meth:`sample`.
+
+        Raises:
+            UserError: for an unknown kind or option, or a source that the model cannot represent.
+        """
+        from unnoise.edits import edit
+
+        return edit(self, kind, source, **options)
+
+    def recipe(
+        self,
+        n: int | None = None,
+        seed: int = 0,
+        *,
+        sampler: str | None = None,
+        steps: int | None = None,
+        spacing: str | Mapping[str, Any] | None = None,
+        sampler_options: Mapping[str, Any] | None = None,
+        categorical: str | Mapping[str, Any] | None = None,
+        guidance_scale: float | None = None,
+        guidance: Mapping[str, Any] | None = None,
+        condition: Any = None,
+        negative: Any = None,
+        raw: Raw | None = None,
+        batch: int | None = None,
+        start: float = 1.0,
+    ) -> Recipe:
+        """What a call asks for, with every choice made; arguments as for :meth:`sample`.
+
+        Args:
+            start: the time at which sampling starts; 1 is noise.
+
+        Raises:
+            UserError: as :meth:`sample`.
+        """
         own = self.defaults
         n, batch = own.n if n is None else n, batch or own.batch
         if n < 0 or batch < 1:
             raise UserError(f"n is {n} and batch {batch}", "There are no fewer than 0 samples, and 1 in a batch.")
-        if known is not None and known.clean.batch != n:
-            raise UserError(f"{n} samples, but {known.clean.batch} are known", "Give what is known of every sample.")
-        options = {**own.guidance, **(guidance or {})}
+        options = _asked({"name": "cfg", **own.guidance}, guidance) if guidance else dict(own.guidance)
         if guidance_scale is not None:
             options["scale"] = guidance_scale
         conditions = self.denoiser.conditions
@@ -140,58 +200,47 @@ class Model:
         asked = guidance_scale is not None or bool(guidance)
         options = self._checked_guidance(options, asked, bool(given), bool(against))
         sampler_options = self._sampler_options(sampler, sampler_options or {})
-        chosen = self.plan(sampler, steps, spacing, categorical, **sampler_options)
-
-        items: list[Any] = []
-        states: list[State] = []
-        evaluations = 0
-        starts = range(0, n, batch)
-        with Bar("sampling", max(len(starts) * len(chosen.rows), 1)) if progress else _Silent() as bar:
-            for start in starts:
-                rows = slice(start, min(start + batch, n))
-                noise = Noise.of(seed + start, rows.stop - start)
-                guide = _guidance(options, {name: value[rows] for name, value in against.items()})
-                here = {name: value[rows].to(self.device) for name, value in given.items()}
-                evaluations = chosen.nfe * len(guide.branches(here))
-                held = None if known is None else known[rows].to(self.device)
-                counts = self._sizes(noise, sizes, given, rows) if held is None else held.clean.sizes
-                x_T = self.denoiser.product.prior(noise.to(self.device), counts)
-                if held is not None:
-                    x_T = x_T.resize({axis: mask.shape[1] for axis, mask in held.clean.masks.items()})
-                x0 = sample(
-                    self.denoiser, x_T, chosen, noise.seeds.to(self.device), here, guide, held,
-                    lambda cursor: bar.advance(cursor.row > 0),
-                )  # fmt: skip
-                clean = x0.with_layout(self.representation.layout)
-                with torch.no_grad():
-                    items += self.representation.finish(self.representation.decode(clean), here)
-                states.append(clean.to("cpu"))
-        layout = self.representation.layout
-        empty = State.zeros(layout, 0, {axis: torch.zeros(0) for axis in layout.variable_axes})
-        whole = State.cat(states) if states else empty
-        record = self._record(
-            chosen, self._spacing(spacing), sampler_options, options, n, seed, given, against, evaluations
+        chosen = self.plan(sampler, steps, spacing, categorical, start=start, **sampler_options)
+        weak, weights = self._weak(options)
+        return Recipe(
+            n, seed, batch, chosen, options, given, against, weak, weights, self._spacing(spacing), sampler_options
         )
-        record["sizes"] = {axis: _short(size.tolist()) for axis, size in whole.sizes.items()}
-        return Samples(items, whole, record)
+
+    def _weak(self, options: Mapping[str, Any]) -> tuple[Denoiser | None, dict[str, Any] | None]:
+        """The weaker model that a guidance names, and its weights."""
+        if (asked := options.get("weak")) is None:
+            return None, None
+        from unnoise.runs.load import load
+
+        where = dict(asked) if isinstance(asked, Mapping) else {"run": asked}
+        own = self.run.folder if self.checkpoint is None else self.checkpoint.path
+        if not set(where) <= {"run", "ema"}:
+            raise UserError(f"guidance.weak={where}", "a run or checkpoint, or guidance.weak.run and guidance.weak.ema")
+        other = load(where.get("run") or own, str(self.device), ema=where.get("ema"))
+        if other.denoiser.product.config() != self.denoiser.product.config():
+            message = f"guidance.weak={asked} is a model of other data, or with other noise"
+            raise UserError(message, "Name a run of the same experiment, or an earlier checkpoint of this one.")
+        return other.denoiser, other.weights
 
     def _checked_guidance(self, options: dict[str, Any], asked: bool, given: bool, against: bool) -> dict[str, Any]:
         """Guidance options that have an effect; the run's own are put aside where there is nothing to guide by."""
-        if options.get("name", "cfg") != "cfg":
+        scales = [options.get("scale", 1.0), *(options.get("scales") or {}).values()]
+        name = options.get("name", "cfg")
+        if name == "cfg_pp" or not get_registry().load("guidance", name).needs_condition:
             return options
-        scale = options.get("scale", 1.0)
-        if scale == 1 and against:
+        off = all(scale == 1 for scale in scales)
+        if off and against:
             message = "a negative condition has no effect at guidance.scale=1, which is off"
             raise UserError(message, "Set guidance.scale above 1.")
-        if scale != 1 and not given and not against:
+        if not off and not given and not against:
             if asked:
                 names = ", ".join(self.denoiser.conditions.names)
                 fix = f"Give a condition: {names}." if names else "Leave it out: the model is unconditional."
-                raise UserError(f"guidance.scale={scale} has nothing to guide by", fix)
+                raise UserError(f"guidance.scale={scales[0]} has nothing to guide by", fix)
             return {**options, "scale": 1.0}
         return options
 
-    def _sizes(self, noise: Noise, sizes: Sizes | None, given: Raw, rows: slice) -> dict[str, Tensor]:
+    def sizes(self, noise: Noise, sizes: Sizes | None, given: Raw, rows: slice) -> dict[str, Tensor]:
         """Elements on every variable axis, int64 ``(B,)``, for the samples ``rows`` of the call."""
         axes = self.representation.layout.variable_axes
         if sizes is None:
@@ -211,39 +260,13 @@ class Model:
             drawn[axis] = values[rows].to(torch.int64)
         return drawn
 
-    def _record(
-        self,
-        chosen: Plan,
-        spacing: Mapping[str, Any],
-        sampler_options: Mapping[str, Any],
-        guidance: Mapping[str, Any],
-        n: int,
-        seed: int,
-        given: Raw,
-        against: Raw,
-        evaluations: int,
-    ) -> dict[str, Any]:
-        """What reproduces the samples, as JSON. It holds no time and no path."""
-        known = self.denoiser.conditions
-        weights = None
-        if self.checkpoint is not None:
-            weights = {"step": self.checkpoint.step, "sha256": self.checkpoint.state["sha256"]["ema.safetensors"]}
-        return {
-            "modality": self.manifest.modality,
-            "checkpoint": weights,
-            "n": n,
-            "seed": seed,
-            "sampler": chosen.sampler.name,
-            "steps": chosen.steps,
-            "spacing": dict(spacing),
-            "sampler_options": dict(sampler_options),
-            "categorical": chosen.categorical.config(),
-            "guidance": dict(guidance),
-            "condition": {name: _short(known[name].describe(value)) for name, value in given.items()},
-            "negative": {name: _short(known[name].describe(value)) for name, value in against.items()},
-            "nfe": evaluations,
-            "versions": {"trained": self.manifest.versions, "sampled": installed(self.manifest.versions)},
-        }
+    @property
+    def weights(self) -> dict[str, Any] | None:
+        """Whose weights these are, as records say; None during training."""
+        if self.checkpoint is None:
+            return None
+        digest = self.checkpoint.state["sha256"]["ema.safetensors"]
+        return {"step": self.checkpoint.step, "sha256": digest, **({} if self.ema is None else {"ema": self.ema})}
 
 
 def write_samples(samples: Samples, representation: Representation, folder: str | Path) -> list[Path]:
@@ -268,13 +291,6 @@ def _asked(own: Mapping[str, Any], given: str | Mapping[str, Any] | None) -> dic
     return {**own, **asked} if asked.get("name", name) == name else asked
 
 
-def _short(values: list[Any]) -> Any:
-    """One value where all are the same; a list of one where the value is a list itself."""
-    if not values or any(value != values[0] for value in values):
-        return values
-    return values[:1] if isinstance(values[0], list) else values[0]
-
-
 def captions(record: Mapping[str, Any]) -> list[str]:
     """What each sample of a record was asked to be, as text; empty if none was asked for anything."""
     asked: Mapping[str, Any] = record["condition"]
@@ -294,25 +310,3 @@ def _caption(name: str, value: Any, conditions: int) -> str:
     else:
         text = f"{value:.3g}" if isinstance(value, float) else str(value)
     return text if conditions == 1 else f"{name} {text}"
-
-
-def _guidance(options: Mapping[str, Any], negative: Raw) -> Guidance:
-    node = {"name": "cfg", **options}
-    made: Guidance = get_registry().build("guidance", node, None, negative=negative or None)
-    return made
-
-
-@dataclass
-class _Silent:
-    """A bar that shows nothing."""
-
-    done: float = field(default=0.0)
-
-    def __enter__(self) -> _Silent:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def advance(self, amount: float) -> None:
-        self.done += amount

@@ -16,6 +16,7 @@ from unnoise.errors import UserError
 from unnoise.plugins.registry import Registry, get_registry
 from unnoise.reading import number, plain, record, table, whole
 from unnoise.reading.files import reason
+from unnoise.runs.averages import averaged
 from unnoise.runs.build import Assembly, build_codec
 from unnoise.runs.generate import Model
 from unnoise.runs.manifest import Manifest
@@ -33,13 +34,15 @@ _RESUMABLE = record({"seed": whole(), "seconds": number(0), "ema_updates": whole
 """What ``state.json`` must also hold for a run to go on from it."""
 
 
-def load(path: str | Path, device: str = "auto", registry: Registry | None = None) -> Model:
+def load(path: str | Path, device: str = "auto", registry: Registry | None = None, ema: float | None = None) -> Model:
     """Load a trained model, with averaged weights.
 
     Args:
         path: a run folder (its last checkpoint), or the folder of one of its checkpoints.
         device: "auto", "cpu", "cuda", ...
         registry: where the manifest's names are looked up.
+        ema: length of the average, as a share of the run, where it kept snapshots (``train.ema.lengths``); the usual
+            average if left out.
 
     Raises:
         UserError: if there is no run, a component is not installed, a file is damaged, or the checkpoint does not fit
@@ -52,9 +55,10 @@ def load(path: str | Path, device: str = "auto", registry: Registry | None = Non
         raise UserError(f"{run.folder} is the run of a codec, which cannot be sampled", fix)
     checkpoint = run.checkpoint()
     rebuilding = Rebuilding(run, manifest, checkpoint, registry)
-    model = rebuilding.module(lambda: Assembly(registry, manifest), _without_weightings(checkpoint.tensors("ema")))
+    tensors = checkpoint.tensors("ema") if ema is None else averaged(run, checkpoint, ema)
+    model = rebuilding.module(lambda: Assembly(registry, manifest), _without_weightings(tensors))
     model.requires_grad_(False).eval().to(choose_device(device))
-    return Model(run, model.representation, model.denoiser, checkpoint)
+    return Model(run, model.representation, model.denoiser, checkpoint, ema)
 
 
 def load_codec(folder: str | Path, registry: Registry | None = None, weights: str = "ema") -> Codec:

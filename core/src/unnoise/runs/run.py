@@ -10,6 +10,7 @@ from shlex import quote
 from unnoise.errors import UserError
 from unnoise.runs.manifest import Manifest
 from unnoise.training.checkpoint import Checkpoint, checkpoints
+from unnoise.training.posthoc import SNAPSHOTS
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ class Run:
     def codec_folder(self) -> Path:
         """Where a codec is trained that this run needs and that was not trained before."""
         return self.folder / "codec"
+
+    @property
+    def averages_folder(self) -> Path:
+        """Where snapshots of power-function averages lie, if the run kept any."""
+        return self.folder / SNAPSHOTS
 
     @property
     def manifest(self) -> Manifest:

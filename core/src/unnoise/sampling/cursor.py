@@ -33,6 +33,7 @@ class Cursor:
         previous: the latest prediction, for self-conditioning.
         dtypes: gaussian part -> the dtype the caller uses, in which the denoiser sees it and the sample is returned.
         plain: whether the caller uses a bare tensor.
+        nfe: evaluations of the denoiser so far, every guidance branch counted.
     """
 
     row: int
@@ -42,6 +43,7 @@ class Cursor:
     previous: Prediction | None = None
     dtypes: Mapping[str, torch.dtype] = field(default_factory=dict)
     plain: bool = False
+    nfe: int = 0
 
     @classmethod
     def start(cls, x_T: Tensor | State, plan: Plan, noise: Noise, known: Known | None = None) -> Cursor:
@@ -109,7 +111,9 @@ def step(plan: Plan, cursor: Cursor, prediction: Prediction | None, noise: Noise
             values.setdefault(op.into, {})[part.name] = project(part, value, mask)
     kept = {made: p for made, p in predictions.items() if plan.last_use.get(made, -1) > k}
     parts = values.pop("x")
-    return Cursor(k + 1, x.replace(parts), values, kept, prediction or cursor.previous, cursor.dtypes, cursor.plain)
+    nfe = cursor.nfe + (0 if prediction is None else len(prediction.branches) or 1)
+    last = prediction or cursor.previous
+    return Cursor(k + 1, x.replace(parts), values, kept, last, cursor.dtypes, cursor.plain, nfe)
 
 
 def _move(

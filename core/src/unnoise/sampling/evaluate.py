@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unnoise.errors import UserError
-from unnoise.guidance import Condition, Guidance
+from unnoise.guidance import Condition, Guidance, Moment
 from unnoise.level import on_device
 from unnoise.noise import Noise
 from unnoise.prediction import Prediction
@@ -19,7 +19,7 @@ from unnoise.processes import Product
 from unnoise.sampling.cursor import Cursor
 from unnoise.sampling.infill import Known
 from unnoise.sampling.plan import Plan
-from unnoise.sampling.rows import Array, Coefficient
+from unnoise.sampling.rows import Array, Coefficient, Row
 from unnoise.state import State
 
 Estimate = Mapping[str, Tensor]
@@ -67,7 +67,7 @@ class Evaluator:
         noise: of the run; a ``known`` with a level needs it.
 
     Raises:
-        UserError: if the plan names a branch that the guidance does not have.
+        UserError: if the guidance has nothing to act on, or the plan names a branch that it does not have there.
     """
 
     def __init__(
@@ -81,19 +81,17 @@ class Evaluator:
         noise: Noise | None = None,
     ) -> None:
         self.plan, self.guidance, self.known, self.noise = plan, guidance, known, noise
-        self._denoise: Denoise | None = None
-        self._fused: BranchDenoiser | None = None
-        if isinstance(denoise, BranchDenoiser):  # asked once: it compares signatures
-            self._fused = denoise
-        else:
-            self._denoise = denoise
-        given = dict(condition or {})
-        self.branches = {"cond": given} if guidance is None else guidance.branches(given)
-        if missing := sorted(plan.branches - set(self.branches)):
-            raise UserError(
-                f"{plan.sampler.name} uses the guidance branch {missing[0]!r}, which is not evaluated",
-                f"give a guidance that has it; the branches are {', '.join(self.branches)}",
-            )
+        self._denoise = denoise
+        asked = [denoise, *(() if guidance is None else guidance.networks.values())]
+        # Asked once: it compares signatures.
+        self._fused = {id(network): network for network in asked if isinstance(network, BranchDenoiser)}
+        self._given = dict(condition or {})
+        self._networks: Mapping[str, Any] = {} if guidance is None else guidance.networks
+        if guidance is not None:
+            guidance.check(cursor.x.layout)
+        self._asked = [self._branches(None if guidance is None else self._guide(row)) for row in plan.rows]
+        if plan.branches:
+            self._check_branches()
         device = cursor.x.device
         self._t = self._arguments(cursor)
         self._levels: dict[str, tuple[Sequence[Tensor], Sequence[Tensor]]] = {}
@@ -110,17 +108,42 @@ class Evaluator:
         if register is None:
             return None
         x_t = cursor.state(register)
-        estimates = self._estimates(x_t, cursor)
-        if len(estimates) == 1 or self.guidance is None:
+        memory = {} if cursor.previous is None else cursor.previous.memory
+        guide, branches = self._asked[k]
+        if guide is not None and guide.adaptive:
+            guide, branches = self._branches(guide.remaining(memory))
+        estimates = self._estimates(x_t, cursor, branches)
+        alpha = {name: rows[k] for name, (rows, _) in self._levels.items()}
+        sigma = {name: rows[k] for name, (_, rows) in self._levels.items()}
+        if len(estimates) == 1 or guide is None:
             x0 = next(iter(estimates.values()))
         else:
-            x0 = self.guidance.combine(estimates, x_t)
+            moment = Moment(x_t, alpha, sigma, self.plan.rows[k].step, memory)
+            x0, memory = guide.combine(estimates, moment), moment.kept
         if self.known is not None:
             x0 = self.known.pin(x0)
             estimates = {name: self.known.pin(estimate) for name, estimate in estimates.items()}
-        alpha = {name: rows[k] for name, (rows, _) in self._levels.items()}
-        sigma = {name: rows[k] for name, (_, rows) in self._levels.items()}
-        return Prediction(x0, x_t, alpha, sigma, estimates)
+        return Prediction(x0, x_t, alpha, sigma, estimates, memory)
+
+    def _guide(self, row: Row) -> Guidance | None:
+        """The guidance that holds in a row."""
+        if self.guidance is None or row.eval is None:
+            return None
+        levels = np.asarray(self.plan.schedule.log_snr(row.t))
+        return self.guidance.at(float(levels.min()), float(levels.max()))
+
+    def _branches(self, guide: Guidance | None) -> tuple[Guidance | None, dict[str, Condition]]:
+        return guide, {"cond": self._given} if guide is None else guide.branches(self._given)
+
+    def _check_branches(self) -> None:
+        """Refuse a table that uses a branch which is not evaluated in the row that it is taken from."""
+        for row, branch in {(row, b) for r in self.plan.rows for op in r.ops for row, b, _ in op.predictions}:
+            have = self._asked[row][1]
+            if branch is not None and branch not in have:
+                raise UserError(
+                    f"{self.plan.sampler.name} uses the guidance branch {branch!r}, which is not evaluated",
+                    f"give a guidance that has it at every level; the branches are {', '.join(have)}",
+                )
 
     def _arguments(self, cursor: Cursor) -> Sequence[Any]:
         """What a callable is given as the time of every row."""
@@ -130,27 +153,47 @@ class Evaluator:
             return own[0]
         return [dict(zip(names, times, strict=True)) for times in zip(*own, strict=True)]
 
-    def _estimates(self, x_t: State, cursor: Cursor) -> dict[str, Estimate]:
+    def _estimates(self, x_t: State, cursor: Cursor, branches: Mapping[str, Condition]) -> dict[str, Estimate]:
         """Branch -> its estimate."""
         times = {part.name: self.plan.table(part.name)[cursor.row].t for part in x_t.layout}
         revealed = self.known is not None and self.known.level is not None and self.noise is not None
         if self.known is not None and self.noise is not None:
             x_t, times = self.known.shown(x_t, times, self.plan, self.noise)
-        if self._fused is not None:
-            previous = None
-            if self._fused.self_conditioning and (last := cursor.previous) is not None:
-                previous = [replace(last, x0=last.branches[name]) for name in self.branches]
-            made = self._fused.predict(x_t, times, list(self.branches.values()), previous)
-            return {name: prediction.x0 for name, prediction in zip(self.branches, made, strict=True)}
-        assert self._denoise is not None
         t = self._t[cursor.row]
         if revealed:
             own = {name: on_device(time, x_t.device, torch.float64) for name, time in times.items()}
             t = own if isinstance(t, Mapping) else next(iter(own.values()))
+        if not self._networks:
+            return self._of(self._denoise, x_t, times, t, cursor, branches)
+        estimates: dict[str, Estimate] = {}
+        for network in {id(n): n for n in (self._networks.get(name, self._denoise) for name in branches)}.values():
+            own_branches = {k: c for k, c in branches.items() if self._networks.get(k, self._denoise) is network}
+            estimates |= self._of(network, x_t, times, t, cursor, own_branches)
+        return {name: estimates[name] for name in branches}
+
+    def _of(
+        self,
+        denoise: Denoise | BranchDenoiser,
+        x_t: State,
+        times: Mapping[str, Coefficient],
+        t: Any,
+        cursor: Cursor,
+        branches: Mapping[str, Condition],
+    ) -> dict[str, Estimate]:
+        """Branch -> its estimate, of one denoiser; of a :class:`BranchDenoiser` in one call."""
+        if id(denoise) in self._fused:
+            fused = self._fused[id(denoise)]
+            previous = None
+            if fused.self_conditioning and (last := cursor.previous) is not None:
+                # What was not evaluated then, as guidance was off, is shown what was.
+                previous = [replace(last, x0=last.branches.get(name, last.x0)) for name in branches]
+            made = fused.predict(x_t, times, list(branches.values()), previous)
+            return {name: prediction.x0 for name, prediction in zip(branches, made, strict=True)}
+        assert callable(denoise)
         if cursor.plain:
             ((part, x),) = x_t.parts.items()
-            return {name: {part: self._denoise(x, t, **condition)} for name, condition in self.branches.items()}
-        answers = {name: self._denoise(x_t, t, **condition) for name, condition in self.branches.items()}
+            return {name: {part: denoise(x, t, **condition)} for name, condition in branches.items()}
+        answers = {name: denoise(x_t, t, **condition) for name, condition in branches.items()}
         return {name: made.x0 if isinstance(made, Prediction) else made for name, made in answers.items()}
 
 

@@ -61,13 +61,16 @@ class Known:
         """Part -> bool mask that broadcasts against the part.
 
         Raises:
-            ValueError: for a mask of a part that the state lacks, or one that is not boolean.
+            ValueError: for a mask of a part that the state lacks, or one that is not boolean or of another shape.
         """
         masks = {"x": self.mask} if isinstance(self.mask, Tensor) else dict(self.mask)
         for name, mask in masks.items():
             self.clean.layout[name]
             if mask.dtype != torch.bool:
                 raise ValueError(f"the mask of known elements of part {name!r} must be boolean, not {mask.dtype}")
+            shape = tuple(self.clean.parts[name].shape)
+            if not _broadcasts(tuple(mask.shape), shape):
+                raise ValueError(f"part {name!r} has shape {shape}, its mask {tuple(mask.shape)}, which does not fit")
         return masks
 
     @cached_property
@@ -142,3 +145,8 @@ class Known:
     def _estimate(self, part: Part) -> Tensor:
         value = self.clean.parts[part.name]
         return value if part.kind == "gaussian" else one_hot(value, part.classes).float().log()
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Whether a tensor of one shape can be expanded to another."""
+    return len(shape) <= len(to) and all(n in (1, m) for n, m in zip(shape[::-1], to[::-1], strict=False))

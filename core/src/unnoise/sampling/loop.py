@@ -18,6 +18,7 @@ from unnoise.sampling.cursor import Cursor, step
 from unnoise.sampling.evaluate import BranchDenoiser, Denoise, Evaluator
 from unnoise.sampling.infill import Known
 from unnoise.sampling.plan import Plan
+from unnoise.sampling.renoised import noise_from
 from unnoise.schedules import Schedule
 from unnoise.state import State
 
@@ -59,6 +60,8 @@ def trajectory(
     state = x_T.x if isinstance(x_T, Cursor) else x_T
     batch = state.batch if isinstance(state, State) else state.shape[0]
     noise = Noise.of(seed, batch, state.device)
+    if guidance is not None and guidance.noise_branch is not None:
+        plan = noise_from(plan, guidance.noise_branch)
     cursor = x_T if isinstance(x_T, Cursor) else Cursor.start(x_T, plan, noise, known)
     evaluate = Evaluator(denoise, plan, cursor, condition, guidance, known, noise)
     yield cursor

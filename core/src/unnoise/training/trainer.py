@@ -22,6 +22,7 @@ from unnoise.training.ema import Ema
 from unnoise.training.interruption import interruption
 from unnoise.training.metrics_log import MetricsLog
 from unnoise.training.optim import Optimizer, check_optimization, lr_factor
+from unnoise.training.posthoc import SNAPSHOTS, PowerAverages, gamma_of
 
 
 class Task(nn.Module, ABC):
@@ -90,6 +91,7 @@ class Trainer:
         self.autocast = uses_bfloat16(config.precision, self.device)
         self.optimizer = Optimizer(self.task, config)
         self.ema = Ema(self.task, config.ema.decay, config.ema.warmup)
+        self.averages = PowerAverages(self.task, config.ema.lengths)
         self.state = TrainState()
         self.log = MetricsLog(self.folder / "metrics.jsonl")
         self._earlier = 0.0
@@ -101,6 +103,11 @@ class Trainer:
         """Where checkpoints live."""
         return self.folder / "checkpoints"
 
+    @property
+    def snapshots(self) -> Path:
+        """Where snapshots of power-function averages live."""
+        return self.folder / SNAPSHOTS
+
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on exactly where a checkpoint was made. Raises :class:`UserError` if it does not fit."""
         state = checkpoint.state
@@ -109,6 +116,11 @@ class Trainer:
         check_fit(self.ema.state_dict(), average, f"average in checkpoint {checkpoint.path}")
         self.ema.load_state_dict(average, state["ema_updates"])
         self.optimizer.load_state_dict(checkpoint.tensors("optimizer"))
+        if self.averages.lengths:
+            if tuple(state.get("ema_lengths", ())) != self.averages.lengths:
+                message = f"train.ema.lengths is {list(self.averages.lengths)}, that of the checkpoint "
+                raise UserError(f"{message}{state.get('ema_lengths', [])}", "A resumed run keeps its lengths.")
+            self.averages.load({name: checkpoint.tensors(name) for name in self.averages.tensors()})
         if "log" in state:  # checkpoints of unnoise 0.1.0 lack it
             self.log.restore(state["log"])
             self._check_best()  # before the checkpoint that another metric has kept is deleted
@@ -138,6 +150,8 @@ class Trainer:
                 if self._due(self.config.preview_every):
                     self._preview()
                 # Last, so that a checkpoint of a step says that everything of this step is done.
+                if self._due(self.config.ema.snapshot_every):
+                    self._snapshot()
                 if self._due(self.config.checkpoint_every) and self.progress() < 1:
                     self.save()
             if self.log.steps and not asked:
@@ -168,13 +182,21 @@ class Trainer:
         """
         self.log.gather(self.state.step)
         self.log.sync()
+        if not self.config.ema.snapshot_every:
+            self._snapshot()
         saved = save_checkpoint(
             self.checkpoints,
             self.state.step,
-            {"model": self.task.state_dict(), "ema": self.ema.state_dict(), "optimizer": self.optimizer.state_dict()},
+            {
+                "model": self.task.state_dict(),
+                "ema": self.ema.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                **self.averages.tensors(),
+            },
             {
                 "seconds": self.state.seconds,
                 "ema_updates": self.ema.updates,
+                **({"ema_lengths": list(self.averages.lengths)} if self.averages.lengths else {}),
                 "seed": self.seed,
                 "log": self.log.state(),
                 **self.facts,
@@ -183,6 +205,12 @@ class Trainer:
         self._saved = True
         self._prune()
         self.events.saved(saved.path, saved.step)
+
+    def _snapshot(self) -> None:
+        """Keep the power-function averages of the present step for good."""
+        if self.averages.lengths and self.state.step:
+            facts = {"lengths": list(self.averages.lengths)}
+            save_checkpoint(self.snapshots, self.state.step, self.averages.tensors(), facts)
 
     def _prune(self) -> None:
         prune(self.checkpoints, self.config.keep, self.config.keep_every, self.config.keep_best)
@@ -206,6 +234,7 @@ class Trainer:
         logs["grad_norm"] = self.optimizer.step(factor)
         logs["lr"] = torch.full((), self.config.lr * factor, device=self.device)
         self.ema.update()
+        self.averages.update(step + 1)
         self.state.step += 1
         self.log.add(logs)
         self._saved = False
@@ -239,6 +268,8 @@ class Trainer:
 def check_training(config: TrainConfig) -> None:
     """Refuse what no run can be made with. Raises :class:`UserError` naming the key."""
     check_numbers(config, "train.")
+    for length in config.ema.lengths:
+        gamma_of(length)
     if config.batch % config.accumulate:
         message = f"train.batch={config.batch} cannot be computed in {config.accumulate} equal pieces"
         raise UserError(message, "Choose train.accumulate so that it divides train.batch.")

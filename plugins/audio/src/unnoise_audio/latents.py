@@ -48,6 +48,11 @@ class Latents(AudioRepresentation):
     def count(self, samples: int) -> int:
         return self.codec.latents_of(samples)
 
+    @property
+    def reach(self) -> tuple[int, int]:
+        """A latent sees its own stretch and, through convolutions, mostly the two beside it."""
+        return 2 * self.hop, 3 * self.hop
+
     def duration(self, frames: int) -> int:
         return self.codec.samples_of(frames)
 

@@ -60,6 +60,10 @@ class LogMel(AudioRepresentation):
     def count(self, samples: int) -> int:
         return -(-samples // self.hop) + 1
 
+    @property
+    def reach(self) -> tuple[int, int]:
+        return self.mel.stft.n_fft // 2, self.mel.stft.n_fft // 2
+
     def measure(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
         sums, squares = torch.zeros(2, self.mels, dtype=torch.float64)
         total = 0

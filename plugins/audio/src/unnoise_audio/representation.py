@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unnoise.contracts import Representation
+from unnoise.contracts import Kept, Representation
 from unnoise.errors import UserError
 from unnoise.layout import Layout, Part
 from unnoise.noise import Noise
@@ -69,6 +69,11 @@ class AudioRepresentation(Representation):
     @abstractmethod
     def to_samples(self, frames: Tensor, mask: Tensor) -> Tensor:
         """The way back: ``(B, channels, n)``."""
+
+    @property
+    @abstractmethod
+    def reach(self) -> tuple[int, int]:
+        """Samples that a frame sees before and after ``index * hop``."""
 
     def duration(self, frames: int) -> int:
         """Samples of a sound of so many frames."""
@@ -174,6 +179,12 @@ class AudioRepresentation(Representation):
             least = self.hop / self.rate
             raise UserError(f"duration {seconds:.4g} s is shorter than one frame", f"At least {least:.4g} s.")
         return self.count(samples)
+
+    def kept(self, items: Sequence[Sound], mask: Any) -> Kept:
+        """As :func:`unnoise_audio.masks.keep`."""
+        from unnoise_audio.masks import keep
+
+        return keep(self, items, mask)
 
     def save(self, items: Sequence[Sound], folder: Path, settings: Mapping[str, Any]) -> list[Path]:
         """One WAV file per sound, ``00000.wav`` and so on."""

@@ -57,6 +57,10 @@ class ComplexSpectrum(AudioRepresentation):
     def count(self, samples: int) -> int:
         return self.stft.frames(samples)
 
+    @property
+    def reach(self) -> tuple[int, int]:
+        return self.stft.n_fft // 2, self.stft.n_fft // 2
+
     def measure(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
         squares, frames = torch.zeros(self.stft.bins, dtype=torch.float64), 0
         for x, mask in batches:

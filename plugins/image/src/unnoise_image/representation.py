@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unnoise.contracts import Representation
+from unnoise.contracts import Kept, Representation
 from unnoise.errors import UserError
 from unnoise_image.pictures import MODES, Picture, contact_sheet, write_png
 
@@ -26,6 +26,12 @@ class ImageRepresentation(Representation):
             for i, item in enumerate(items)
             if item.shape != self.shape
         }
+
+    def kept(self, items: Sequence[Picture], mask: Any) -> Kept:
+        """As :func:`unnoise_image.masks.keep`."""
+        from unnoise_image.masks import keep
+
+        return keep(self, items, mask)
 
     def save(self, items: Sequence[Picture], folder: Path, settings: Mapping[str, Any]) -> list[Path]:
         """One PNG file per picture, ``00000.png`` and so on."""

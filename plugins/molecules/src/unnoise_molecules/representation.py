@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unnoise.contracts import Representation
+from unnoise.contracts import Kept, Representation
 from unnoise.errors import UserError
 from unnoise.layout import Layout, Part
 from unnoise.noise import Noise
@@ -121,6 +121,12 @@ class MoleculeGraph(Representation):
         cdf = self.sizes_seen.double().cumsum(0)
         u = noise.uniform(_SIZE, (), purpose="sizes")
         return {"nodes": torch.searchsorted((cdf / cdf[-1]).to(u.device), u, right=True)}
+
+    def kept(self, items: Sequence[str], mask: Any) -> Kept:
+        """As :func:`unnoise_molecules.masks.keep`."""
+        from unnoise_molecules.masks import keep
+
+        return keep(self, items, mask)
 
     def save(self, items: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> list[Path]:
         """``molecules.smi`` with every item, ``molecules.sdf`` with those that are molecules, drawn flat."""

@@ -6,17 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from unnoise.errors import UserError
 from unnoise.runs import Model
 from unnoise.sampling import Known
 from unnoise_video.clip import Clip, describe
+from unnoise_video.masks import Mask, keeping, longer
 from unnoise_video.representation import AXIS, VideoRepresentation
 
-Mask = NDArray[np.bool_]
 _WINDOW = 1 << 32
 """Distance between the seeds of the windows of a long clip, more than anybody's number of samples."""
 
@@ -56,22 +53,10 @@ def fill(
     if length > representation.longest:
         fix = f"at most {representation.longest}; unnoise_video.infill.roll makes longer clips"
         raise UserError(f"a clip of {length} frames is longer than any training clip", fix)
-    whole = given if given.ndim == 3 else given[:, None, None] & np.ones(representation.shape[:2], bool)
-    (part,) = representation.layout
-    rows, columns = part.fixed_shape[1:]
-    blocks = whole.reshape(length, rows, whole.shape[1] // rows, columns, whole.shape[2] // columns)
-    mask = torch.from_numpy(np.ascontiguousarray(blocks.all((2, 4))))[:, None]
-    if rows < whole.shape[1]:  # a latent sees beyond its own square, so those beside what is hidden are made too
-        mask = F.max_pool2d((~mask).float(), 3, 1, 1) == 0
-    blank = [Clip(np.where(whole[..., None], clip.frames, 0).astype(np.uint8), clip.fps) for clip in clips]
-    with torch.no_grad():
-        state = representation.encode(blank).to("cpu")
-    known = Known(state, {part.name: mask[None]}, _level(model) if level is None else level)
+    kept = keeping(representation, clips, given)
+    known = Known(kept.state.to("cpu"), kept.masks, _level(model) if level is None else level)
     made = model.sample(len(clips), seed, known=known, **options).items
-    return [
-        Clip(np.where(whole[..., None], clip.frames, item.frames), clip.fps)
-        for clip, item in zip(clips, made, strict=True)
-    ]
+    return kept.splice(made)
 
 
 def predict(model: Model, clip: Clip, frames: int, n: int = 1, seed: int = 0, **options: Any) -> list[Clip]:
@@ -89,7 +74,7 @@ def predict(model: Model, clip: Clip, frames: int, n: int = 1, seed: int = 0, **
         UserError: as :func:`fill`.
     """
     given = np.arange(frames) < len(clip.frames)
-    return fill(model, [_longer(clip, frames)] * n, given, seed, **options)
+    return fill(model, [longer(clip, frames)] * n, given, seed, **options)
 
 
 def interpolate(
@@ -182,7 +167,7 @@ def roll(
     step = 0
     while min(len(clip.frames) for clip in clips) < frames:
         step += 1
-        ends = [_longer(clip.cut(len(clip.frames) - overlap, len(clip.frames)), window) for clip in clips]
+        ends = [longer(clip.cut(len(clip.frames) - overlap, len(clip.frames)), window) for clip in clips]
         made = fill(model, ends, np.arange(window) < overlap, seed + step * _WINDOW, condition=given, **options)
         clips = [
             Clip(np.concatenate([clip.frames, more.frames[overlap:]]), clip.fps)
@@ -206,9 +191,3 @@ def _level(model: Model) -> float | None:
     """0 for a model that was trained with levels of frames."""
     sampling = model.manifest.config["train"]["time_sampling"]
     return 0.0 if sampling.get("known") or sampling.get("independent") else None
-
-
-def _longer(clip: Clip, frames: int) -> Clip:
-    """A clip with blank frames added; one that is longer is left as it is."""
-    blank = np.zeros((max(frames - len(clip.frames), 0), *clip.shape), np.uint8)
-    return Clip(np.concatenate([clip.frames, blank]), clip.fps)

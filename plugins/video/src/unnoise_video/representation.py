@@ -11,7 +11,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from unnoise.contracts import Representation
+from unnoise.contracts import Kept, Representation
 from unnoise.errors import UserError
 from unnoise.layout import Layout, Part
 from unnoise.noise import Noise
@@ -179,6 +179,12 @@ class VideoRepresentation(Representation):
     def _rates(self, conditions: Mapping[str, Tensor], n: int) -> list[float]:
         asked = conditions["fps"].tolist() if "fps" in conditions else [math.nan] * n
         return [fps if fps > 0 else self.fps for fps in asked]
+
+    def kept(self, items: Sequence[Clip], mask: Any) -> Kept:
+        """As :func:`unnoise_video.masks.keep`."""
+        from unnoise_video.masks import keep
+
+        return keep(self, items, mask)
 
     def save(self, items: Sequence[Clip], folder: Path, settings: Mapping[str, Any]) -> list[Path]:
         """One file (or folder of frames) per clip, ``00000.webp`` and so on."""

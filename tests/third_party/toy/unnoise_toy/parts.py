@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from unnoise.contracts import Dataset, Labels, Metric, Network, Representation, Score
+from unnoise.contracts import Dataset, Kept, Labels, Metric, Network, Representation, Score
 from unnoise.layout import Layout
+from unnoise.masks import parse_mask
 from unnoise.state import State
 
 
@@ -58,6 +59,10 @@ class Plane(Representation):
 
     def decode(self, state):
         return list((state.parts["x"] * self.scale).cpu().numpy())
+
+    def kept(self, items, mask):
+        word, _ = parse_mask(mask, {"x": (), "y": ()})
+        return Kept(self.encode(items), {"x": torch.tensor([word == "y", word == "x"])[None]})
 
     def save(self, items, folder, settings):
         path = folder / "points.txt"

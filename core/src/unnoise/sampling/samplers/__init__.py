@@ -9,7 +9,7 @@ in whose coordinates data is a finite way off: their last step has the order of 
 
 from unnoise.sampling.samplers.angle import adams
 from unnoise.sampling.samplers.declare import SAMPLERS, Rows, SamplerInfo, find, sampler, samplers
-from unnoise.sampling.samplers.first_order import ddim, ddpm, euler, euler_ancestral, lcm, renoise
+from unnoise.sampling.samplers.first_order import ddim, ddpm, euler, euler_ancestral, lcm, renoise, repaint
 from unnoise.sampling.samplers.multistep import (
     deis,
     dpmpp_2m,
@@ -58,6 +58,7 @@ __all__ = [
     "lms",
     "midpoint",
     "renoise",
+    "repaint",
     "restart",
     "sa",
     "sampler",
