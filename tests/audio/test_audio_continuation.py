@@ -34,8 +34,8 @@ def test_short_recordings_are_no_trial():
 
     test = Few("test", **DATA)
     with pytest.raises(UserError, match="fewer than two"):
-        chosen(test, 4, 0.5, 0.01, 0)
-    assert len(chosen(Notes("test", **DATA), 3, 0.5, 0.01, 0)) == 3
+        chosen(test, 4, 0.5, 0)
+    assert len(chosen(Notes("test", **DATA), 3, 0.5, 0)) == 3
 
 
 def test_an_untrained_model_keeps_what_it_must_and_is_heard_to_go_on(tmp_path, capsys):

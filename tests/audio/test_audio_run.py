@@ -16,8 +16,9 @@ from unnoise.errors import UserError
 from unnoise.runs import evaluate, write_samples
 from unnoise.runs.train import train
 from unnoise.testing import modality_checks
-from unnoise_audio.infill import continue_sound, extend_bandwidth, seam
+from unnoise_audio.masks import FADE
 from unnoise_audio.pitch import pitch_of
+from unnoise_audio.seams import seam
 from unnoise_audio.sound import Sound, cents
 from unnoise_audio.wav import read_wav, write_wav
 
@@ -126,27 +127,25 @@ def test_scores_know_good_from_noise(model, run):
     assert found["silent"].value == 0
 
 
-def test_a_continuation_keeps_what_is_kept_to_the_sample(model, folder):
+def test_a_continuation_keeps_the_recording_and_does_not_click(model, folder):
     sound = read_wav(folder / "low/1.wav")
-    kept, fade = 0.06, 0.005
-    made = continue_sound(model, sound, kept, 0.13, n=2, seed=4, fade=fade, condition={"class": "low"}, progress=False)
-    exact = round((kept - fade) * RATE)
+    begun = Sound(sound.samples[:, : round(0.06 * RATE)], RATE)
+    how = {"condition": {"class": "low"}, "progress": False}
+    made = model.edit("infill", [begun], mask="extend:0.07", n=2, seed=4, **how).items
+    exact = round((0.06 - FADE) * RATE)
     for item in made:
         assert item.samples.shape[1] == round(0.13 * RATE)
         assert np.array_equal(item.samples[:, :exact], sound.samples[:, :exact])
         steps = np.abs(np.diff(item.samples[0]))
-        across = slice(exact - 1, round(kept * RATE) + 1)
-        assert steps[across].max() < 1.5 * np.delete(steps, np.r_[across]).max()  # no click
+        across = slice(exact - 1, round(0.06 * RATE) + 1)
+        assert steps[across].max() < 1.5 * np.delete(steps, np.r_[across]).max()
     assert not np.array_equal(made[0].samples, made[1].samples)
-    with pytest.raises(UserError, match="do not fit"):
-        continue_sound(model, sound, 0.06, 5.0)
-    with pytest.raises(UserError, match="the model 8000"):
-        continue_sound(model, Sound(sound.samples, 16000), 0.06, 0.1)
 
 
 def test_what_lies_below_a_cutoff_stays(model, folder):
     sound = read_wav(folder / "low/1.wav")
-    (made,) = extend_bandwidth(model, sound, 2000, seed=2, condition={"class": "low"}, progress=False)
+    how = {"condition": {"class": "low"}, "progress": False}
+    (made,) = model.edit("infill", [sound], mask="above:2000", seed=2, **how).items
     assert made.samples.shape == sound.samples.shape
     kept, was = (np.fft.rfft(x.samples[0])[: int(1500 * sound.seconds)] for x in (made, sound))
     assert np.linalg.norm(kept - was) < 0.1 * np.linalg.norm(was)

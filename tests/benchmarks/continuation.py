@@ -1,7 +1,7 @@
 """Continuations of real recordings by a trained model: `python continuation.py runs/notes -n 100`
 
 Test recordings are kept up to a moment, and continued from there on under their own conditions. Printed is the seam
-statistic (`unnoise_audio.infill.seam`, the larger of those at both ends of the cross-fade) of the recordings as they
+statistic (`unnoise_audio.seams.seam`, the larger of those at both ends of the cross-fade) of the recordings as they
 are, which is the floor; of the continuations; and of the same beginnings before another recording, cross-faded and cut
 hard, which is the ceiling. Then, how many continuations repeat what was kept to the sample.
 """
@@ -26,7 +26,8 @@ from unnoise.plugins.registry import get_registry
 from unnoise.runs import Model
 from unnoise.runs.build import build_dataset
 from unnoise.training.data import subset as rows
-from unnoise_audio.infill import continue_sound, seam
+from unnoise_audio.masks import FADE
+from unnoise_audio.seams import seam
 from unnoise_audio.sound import Sound
 
 KINDS = ("uncut", "continued", "another, cross-faded", "another, cut")
@@ -41,9 +42,9 @@ class Trial:
     exact: bool
 
 
-def at_both_ends(sound: Sound, keep: float, fade: float) -> float:
+def at_both_ends(sound: Sound, keep: float) -> float:
     """The larger of the seam statistics where a cross-fade begins and ends."""
-    return max(seam(sound, keep - fade), seam(sound, keep))
+    return max(seam(sound, keep - FADE), seam(sound, keep))
 
 
 def joined(first: Sound, second: Sound, keep: float, fade: float) -> Sound:
@@ -55,7 +56,7 @@ def joined(first: Sound, second: Sound, keep: float, fade: float) -> Sound:
     return Sound(mixed.astype(np.float32), first.rate)
 
 
-def chosen(test: Dataset, n: int, share: float, fade: float, seed: int) -> list[int]:
+def chosen(test: Dataset, n: int, share: float, seed: int) -> list[int]:
     """At most ``n`` recordings that are long enough to have a seam after this share of their length.
 
     Raises:
@@ -65,7 +66,7 @@ def chosen(test: Dataset, n: int, share: float, fade: float, seed: int) -> list[
     for i in subset(len(test), len(test), seed):
         sound = test[i]
         try:
-            at_both_ends(sound, share * sound.seconds, fade)
+            at_both_ends(sound, share * sound.seconds)
         except UserError:
             continue
         found.append(i)
@@ -74,11 +75,9 @@ def chosen(test: Dataset, n: int, share: float, fade: float, seed: int) -> list[
     return [found[i] for i in subset(len(found), n, seed)]
 
 
-def measure(
-    model: Model, test: Dataset, n: int, share: float = 0.5, fade: float = 0.01, seed: int = 0, **options: Any
-) -> list[Trial]:
+def measure(model: Model, test: Dataset, n: int, share: float = 0.5, seed: int = 0, **options: Any) -> list[Trial]:
     """Continue ``n`` test recordings after a share of their length; ``options`` are those of ``Model.sample``."""
-    indices, columns, known = chosen(test, n, share, fade, seed), test.columns(), model.denoiser.conditions
+    indices, columns, known = chosen(test, n, share, seed), test.columns(), model.denoiser.conditions
     trials = []
     for place, i in enumerate(indices):
         sound = test[i]
@@ -86,16 +85,18 @@ def measure(
         raw = {name: known[name].raw(rows(columns[name], [i])) for name in known.names if name in columns}
         longest = model.representation.duration(len(model.representation.lengths) - 1) / sound.rate
         seconds = min(sound.seconds, longest)
-        (made,) = continue_sound(model, sound, keep, seconds, seed=seed + i, fade=fade, raw=raw, **options)
+        begun = Sound(sound.samples[:, : round(keep * sound.rate)], sound.rate)
+        mask = f"extend:{seconds - keep}"
+        (made,) = model.edit("infill", [begun], mask=mask, seed=seed + i, raw=raw, **options).items
         # The next recording that goes on for as long, if one does; the longest, if not.
         others = [test[j] for j in (*indices[place + 1 :], *indices[:place])]
         other = next((o for o in others if o.seconds >= seconds), max(others, key=lambda o: o.seconds))
-        sounds = (sound, made, joined(sound, other, keep, fade), joined(sound, other, keep, 0))
-        exact = round((keep - fade) * sound.rate)
+        sounds = (sound, made, joined(sound, other, keep, FADE), joined(sound, other, keep, 0))
+        exact = round((keep - FADE) * sound.rate)
         trials.append(
             Trial(
                 made,
-                {kind: at_both_ends(item, keep, fade) for kind, item in zip(KINDS, sounds, strict=True)},
+                {kind: at_both_ends(item, keep) for kind, item in zip(KINDS, sounds, strict=True)},
                 np.array_equal(made.samples[:, :exact], sound.samples[:, :exact]),
             )
         )
@@ -119,7 +120,6 @@ def main() -> None:
     parser.add_argument("run", help="a run folder; its representation is the spectrum")
     parser.add_argument("-n", type=int, default=100)
     parser.add_argument("--keep", type=float, default=0.5, help="share of a recording that is kept")
-    parser.add_argument("--fade", type=float, default=0.01, help="seconds of the cross-fade")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -128,10 +128,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     started, model = time.monotonic(), load(arguments.run)
     test = build_dataset(get_registry(), model.manifest.config, "test")
-    options = {"share": arguments.keep, "fade": arguments.fade, "seed": arguments.seed, "steps": arguments.steps}
+    options = {"share": arguments.keep, "seed": arguments.seed, "steps": arguments.steps}
     trials = measure(model, test, arguments.n, progress=False, **options)
     show(trials)
-    print(f"N = {len(trials)}, keep {arguments.keep:g}, fade {arguments.fade:g} s, {time.monotonic() - started:.0f} s")
+    print(f"N = {len(trials)}, keep {arguments.keep:g}, {time.monotonic() - started:.0f} s")
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
         made = [trial.made for trial in trials]

@@ -21,7 +21,8 @@ from unnoise.parametrization import Parametrization
 from unnoise.plugins import registry
 from unnoise.processes import Product
 from unnoise.runs import train
-from unnoise.runs.generate import _short, captions
+from unnoise.runs.generate import captions
+from unnoise.runs.recipe import short
 from unnoise.sampling import plan, sample
 from unnoise.training.loss import drop_conditions
 
@@ -165,11 +166,11 @@ def test_describe_and_parse_are_inverse_and_records_keep_curves_apart_from_lists
     raw = own.raw(COLUMN)
     told = own.describe(raw)
     assert told[1] == [3.0, None, None, 3.0, 3.0] and told[2] is None
-    assert same(own.parse(told, 3), raw) and same(own.parse(_short(told), 3), raw)
+    assert same(own.parse(told, 3), raw) and same(own.parse(short(told), 3), raw)
     odd = torch.tensor([[0.1, 1 / 3, 1e-7, 16777217.0, -2.5e30]])
     with pytest.warns(Caution):
         assert own.describe(odd)[0][0] == 0.1 and torch.equal(own.parse(own.describe(odd), 1), odd)
-    alike = _short(own.describe(raw[:1].expand(3, 5)))
+    alike = short(own.describe(raw[:1].expand(3, 5)))
     assert alike == [[1.0, 2.0, 3.0, 4.0, 5.0]] and same(own.parse(alike, 3), COLUMN.values[[0, 0, 0]])
     assert captions({"n": 3, "condition": {"height": alike}}) == ["1 to 5"] * 3
     assert captions({"n": 3, "condition": {"height": told, "size": 2.0}})[1:] == ["height 3 to 3, size 2", "size 2"]

@@ -137,6 +137,7 @@ def test_a_record_says_who_trained_and_who_sampled_and_how_large_the_samples_are
         sizes=lambda noise: sizes,
         asked_sizes=lambda drawn, conditions: drawn,
         decode=lambda state: [None] * 2,
+        finish=lambda items, conditions: items,
     )
     model = Model(Run(run), representation, mixed.denoiser())
     assert model.sample(2, sampler="ddim", steps=1, progress=False).record["sizes"] == {"nodes": [4, 2]}

@@ -35,7 +35,8 @@ def test_order_needs_a_deterministic_sampler():
 @by_name
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
 def test_one_step_gives_the_estimate(name, schedule):
-    ops = [op for row in unnoise.plan(name, schedule, steps=1).rows for op in row.ops if op.into == "x"]
+    once = {"repeats": 1} if name == "repaint" else {}
+    ops = [op for row in unnoise.plan(name, schedule, steps=1, **once).rows for op in row.ops if op.into == "x"]
     assert [(op.registers, op.predictions, op.draws) for op in ops] == [((), ((0, None, 1.0),), ())]
 
 

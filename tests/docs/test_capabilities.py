@@ -57,8 +57,10 @@ WORDS = {
               "denoiser.width=32", "denoiser.depth=2", "denoiser.patch=4", "conditions.dim=16"],
     "molecules": ["data=nci", "representation.max_atoms=12", "denoiser.width=24", "denoiser.heads=2",
                   "denoiser.depth=1", "conditions.use=[logp]"],
+    "points": ["data.n=30", "data.pool=24", "representation.points=16", "denoiser.width=16", "denoiser.latents=4",
+               "denoiser.latent_width=16", "denoiser.head_dim=8", "denoiser.depth=1", "conditions.dim=16"],
 }  # fmt: skip
-MASKS = {"image": "right:3", "audio": "after:0.1", "video": "after:1", "molecules": "extend:1"}
+MASKS = {"image": "right:3", "audio": "after:0.1", "video": "after:1", "molecules": "extend:1", "points": "above:0.5"}
 METHODS = {"adams": "several estimates", "heun": "two evaluations", "ddpm": "noise", "repaint": "to and fro"}
 EDITS = ("variation", "infill", "interpolate", "invert", "compose")
 

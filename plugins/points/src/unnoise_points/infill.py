@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from unnoise.errors import UserError
 from unnoise.runs import Model
 from unnoise.sampling import Known
-from unnoise_points.cloud import Cloud, Points, box
-from unnoise_points.representation import ATTRIBUTES, PointSet
-
-Box = tuple[Points, float]
+from unnoise_points import masks
+from unnoise_points.cloud import Cloud
+from unnoise_points.representation import PointSet
 
 
 def complete(
@@ -25,7 +22,7 @@ def complete(
     n: int = 1,
     seed: int = 0,
     *,
-    frame: Box | None = None,
+    frame: masks.Box | None = None,
     level: float | None = None,
     **options: Any,
 ) -> list[Cloud]:
@@ -56,18 +53,10 @@ def complete(
         raise UserError(f"{len(cloud)} points are given of a cloud of {count}", fix)
     if not np.isfinite(cloud.points).all():
         raise UserError("some of the points that are given are not finite", "leave them out")
-    centre, scale = _frame(representation, cloud, frame)
-    placed = replace(cloud.upright(representation.up).moved(centre, scale), boxed=True)
-    blank, missing = _blank(placed, count, representation)
-    with torch.no_grad():
-        state = representation.encode([blank] * n).to("cpu")
-    mask = torch.zeros(1, count, state.parts["points"].shape[2], dtype=torch.bool)
-    mask[:, : len(cloud)] = True
-    for k in missing:
-        mask[..., 3 * k : 3 * k + 3] = False
-    known = Known(state, {representation.layout.names[0]: mask}, _level(model) if level is None else level)
-    made = model.sample(n, seed, known=known, **options).items
-    return [_joined(cloud, item.moved(-centre / scale, 1 / scale).upright(cloud.up)) for item in made]
+    asked = [masks.frame(representation, cloud, frame)] * n
+    kept = masks.keep_points(representation, [cloud] * n, [count] * n, asked)
+    known = Known(kept.state, kept.masks, _level(model) if level is None else level)
+    return kept.splice(model.sample(n, seed, known=known, **options).items)
 
 
 def upsample(model: Model, cloud: Cloud, points: int, seed: int = 0, **options: Any) -> Cloud:
@@ -110,37 +99,3 @@ def _level(model: Model) -> float | None:
     """0 for a model that was trained with levels of points."""
     sampling = model.manifest.config["train"]["time_sampling"]
     return 0.0 if sampling.get("known") or sampling.get("independent") else None
-
-
-def _frame(representation: PointSet, cloud: Cloud, frame: Box | None) -> tuple[Points, np.float32]:
-    """What is taken off the coordinates of a cloud and what they are divided by, for a model of unit boxes."""
-    if representation.normalise == "set" or cloud.boxed:
-        return np.zeros(3, np.float32), np.float32(1)
-    centre, half = box(cloud.points) if frame is None else frame
-    middle = Cloud(np.asarray(centre, np.float32)[None], up=cloud.up).upright(representation.up)
-    return middle.points[0], np.float32(half)
-
-
-def _blank(cloud: Cloud, count: int, representation: PointSet) -> tuple[Cloud, list[int]]:
-    """The cloud with points to be made behind it, and which attributes are not given (their place among channels)."""
-    rest = count - len(cloud)
-    found: dict[str, Any] = {}
-    missing = []
-    for k, name in enumerate(representation.attributes, start=1):
-        value, kind = getattr(cloud, name), np.uint8 if name == "colours" else np.float32
-        if value is None:
-            missing.append(k)
-            value = np.zeros((len(cloud), 3), kind)
-        found[name] = np.concatenate([value, np.zeros((rest, 3), kind)])
-    points = np.concatenate([cloud.points, np.zeros((rest, 3), np.float32)])
-    return Cloud(points, up=cloud.up, boxed=cloud.boxed, **found), missing
-
-
-def _joined(given: Cloud, made: Cloud) -> Cloud:
-    """What was made, with what is given in the place of its first points."""
-    points = np.concatenate([given.points, made.points[len(given) :]])
-    found: dict[str, Any] = {}
-    for name in ATTRIBUTES:
-        own, new = getattr(given, name), getattr(made, name)
-        found[name] = new if own is None or new is None else np.concatenate([own, new[len(given) :]])
-    return replace(made, points=points, boxed=given.boxed, **found)

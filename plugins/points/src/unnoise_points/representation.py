@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unnoise.contracts import Representation
+from unnoise.contracts import Kept, Representation
 from unnoise.errors import UserError
 from unnoise.layout import Layout, Part
 from unnoise.noise import Noise
@@ -213,6 +213,12 @@ class PointSet(Representation):
         cdf = self.counts.double().cumsum(0).cpu()
         u = noise.uniform(_SIZE, (), purpose="sizes").double().cpu() * cdf[-1]
         return {AXIS: torch.searchsorted(cdf, u, right=True).clamp(max=len(cdf) - 1)}
+
+    def kept(self, items: Sequence[Cloud], mask: Any) -> Kept:
+        """As :func:`unnoise_points.masks.keep`."""
+        from unnoise_points.masks import keep
+
+        return keep(self, items, mask)
 
     def save(self, items: Sequence[Cloud], folder: Path, settings: Mapping[str, Any]) -> list[Path]:
         """A file per cloud, ``00000.ply`` and so on, and ``turntable.gif`` of the first of them."""
