@@ -95,7 +95,7 @@ def infill(
     if all(bool(mask.all()) for mask in kept.masks.values()) and set(kept.masks) == set(kept.state.layout.names):
         raise UserError(f"mask={mask} leaves nothing to make", "give one that holds some of the item")
     masks = {name: held.cpu() for name, held in kept.masks.items()}
-    known = Known(kept.state.to("cpu"), masks, _level(model) if level is None else level)
+    known = Known(kept.state.to("cpu"), masks, model.known_level if level is None else level)
     recipe = _recipe(model, len(items), seed, options)
 
     def start(noise: Noise, rows: slice) -> Beginning:
@@ -370,12 +370,6 @@ def _codes(model: Model, state: State, recipe: Recipe) -> State:
         x0 = state[rows].to(model.device)
         made.append(ascend(model.denoiser, x0, product, recipe.plan.steps, condition=condition).to("cpu"))
     return State.cat(made)
-
-
-def _level(model: Model) -> float | None:
-    """0 for a model that was trained with levels of elements of their own."""
-    sampling = model.manifest.config["train"]["time_sampling"]
-    return 0.0 if sampling.get("known") or sampling.get("independent") else None
 
 
 def _first(given: Mapping[str, Tensor]) -> dict[str, Tensor]:

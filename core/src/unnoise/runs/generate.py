@@ -60,6 +60,14 @@ class Model:
         """How the run wants to be sampled; a key that it was trained before is at its default."""
         return SampleConfig(**self.manifest.config["sample"])
 
+    @property
+    def known_level(self) -> float | None:
+        """The time at which elements that are known as a whole are best shown (:attr:`unnoise.sampling.Known.level`): 0
+        for a model that was trained with levels of its elements; None for the others.
+        """
+        sampling = self.manifest.config["train"]["time_sampling"]
+        return 0.0 if sampling.get("known") or sampling.get("independent") else None
+
     def plan(
         self,
         sampler: str | None = None,

@@ -55,7 +55,7 @@ def complete(
         raise UserError("some of the points that are given are not finite", "leave them out")
     asked = [masks.frame(representation, cloud, frame)] * n
     kept = masks.keep_points(representation, [cloud] * n, [count] * n, asked)
-    known = Known(kept.state, kept.masks, _level(model) if level is None else level)
+    known = Known(kept.state, kept.masks, model.known_level if level is None else level)
     return kept.splice(model.sample(n, seed, known=known, **options).items)
 
 
@@ -93,9 +93,3 @@ def _points(model: Model) -> PointSet:
     if not isinstance(model.representation, PointSet):
         raise UserError("this is no model of clouds", "train one: unnoise train modality=points")
     return model.representation
-
-
-def _level(model: Model) -> float | None:
-    """0 for a model that was trained with levels of points."""
-    sampling = model.manifest.config["train"]["time_sampling"]
-    return 0.0 if sampling.get("known") or sampling.get("independent") else None

@@ -54,7 +54,7 @@ def fill(
         fix = f"at most {representation.longest}; unnoise_video.infill.roll makes longer clips"
         raise UserError(f"a clip of {length} frames is longer than any training clip", fix)
     kept = keeping(representation, clips, given)
-    known = Known(kept.state.to("cpu"), kept.masks, _level(model) if level is None else level)
+    known = Known(kept.state.to("cpu"), kept.masks, model.known_level if level is None else level)
     made = model.sample(len(clips), seed, known=known, **options).items
     return kept.splice(made)
 
@@ -185,9 +185,3 @@ def video(model: Model) -> VideoRepresentation:
     if not isinstance(model.representation, VideoRepresentation):
         raise UserError("this is no model of clips", "train one: unnoise train modality=video")
     return model.representation
-
-
-def _level(model: Model) -> float | None:
-    """0 for a model that was trained with levels of frames."""
-    sampling = model.manifest.config["train"]["time_sampling"]
-    return 0.0 if sampling.get("known") or sampling.get("independent") else None
