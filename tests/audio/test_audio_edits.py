@@ -62,6 +62,19 @@ def test_what_is_kept_is_kept_to_the_sample(model, notes, mask):
     assert mask.startswith("extend") or np.abs(made.items[0].samples[:, inside] - notes[0].samples[:, inside]).max() > 0
 
 
+@pytest.mark.parametrize("mask", STRETCHES)
+@pytest.mark.parametrize("late", [0.0, 0.3, 0.7])
+def test_what_is_made_goes_on_in_phase(model, mask, late):
+    """Bands know no phase: a tone that is some of a period late in what a model made is moved back."""
+    time = np.arange(LENGTH + 400) / 8000
+    tone, made = (np.sin(2 * np.pi * (100 * time - shift))[None].astype(np.float32) for shift in (0, late))
+    source = Sound(tone[:, :LENGTH], 8000)
+    total = STRETCHES[mask][2]
+    (joined,) = keep(model.representation, [source], mask).splice([Sound(made[:, :total], 8000)])
+    inside = slice(200, total - 200)  # where a moved tone has samples on both sides
+    np.testing.assert_allclose(joined.samples[:, inside], tone[:, inside], atol=0.05)
+
+
 def test_known_frames_see_nothing_of_what_is_made(model, notes):
     """Whatever the source holds there: the known frames are those of the whole sound, and what is made is not read."""
     other = [Sound(np.where(np.arange(LENGTH) >= 800, 0.3, note.samples).astype(np.float32), 8000) for note in notes]

@@ -26,11 +26,14 @@ FORMS = {
 """Words of a mask. ``extend`` goes on after the sound's end; ``above`` makes the frequencies above."""
 FADE = 0.01
 """Seconds before a border over which what is kept leads over to what is made, so that there is no step."""
+ALIGNED = 0.025
+"""Seconds by which what is made may be moved to meet the phase of what is kept: a period of the lowest notes."""
 
 
 def keep(representation: AudioRepresentation, items: Sequence[Sound], mask: Any) -> Kept:
     """What an edit keeps of sounds of one length; see :meth:`unnoise.contracts.Representation.kept`. It keeps them to
-    the sample, but for :data:`FADE` seconds at each border.
+    the sample, but for :data:`FADE` seconds at each border. Bands and latents know no phase, so what is made is moved
+    by up to :data:`ALIGNED` seconds to where it goes on as the kept sound does.
 
     Raises:
         UserError: for a mask that does not fit, or sounds of several lengths.
@@ -84,8 +87,8 @@ def _times(representation: AudioRepresentation, items: Sequence[Sound], made: ND
     share = _share(made, max(round(FADE * representation.rate), 1))
 
     def splice(results: list[Sound]) -> list[Sound]:
-        pairs = zip(results, blank, strict=True)
-        return [Sound(_spliced(old.samples, new.samples[:, : len(made)], share), old.rate) for new, old in pairs]
+        pairs = ((old, _aligned(old, new.samples[:, : len(made)], made)) for new, old in zip(results, blank, strict=True))
+        return [Sound(_spliced(old.samples, new, share), old.rate) for old, new in pairs]
 
     (part,) = representation.layout
     return Kept(state, {part.name: known[None, :, None, None]}, splice)
@@ -100,6 +103,23 @@ def _share(made: NDArray[np.bool_], fade: int) -> Samples:
     behind = np.where(right > 0, position - places[np.maximum(right - 1, 0)], far)
     away = np.where(made, 0, np.minimum(ahead, behind))
     return np.minimum(away / (fade + 1), 1).astype(np.float32)
+
+
+def _aligned(kept: Sound, new: Samples, made: NDArray[np.bool_]) -> Samples:
+    """``new``, moved in time to where it best correlates with what is kept beside the borders (Verhelst & Roelands 1993,
+    "An overlap-add technique based on waveform similarity"), as far as it has samples for all that is made.
+    """
+    reach = round(ALIGNED * kept.rate)
+    places = np.flatnonzero(made)
+    low, high = max(-reach, places[-1] - len(made) + 1), min(reach, places[0])
+    lags = np.array(sorted(range(low, high + 1), key=abs))
+    beside = np.flatnonzero(~made & (np.convolve(made, np.ones(2 * reach + 1), "same") > 0.5))
+    padded = np.pad(new, ((0, 0), (reach, reach))).astype(np.float64)
+    seen = padded[:, beside + reach - lags[:, None]]
+    likeness = np.einsum("cn,cln->l", kept.samples[:, beside], seen) / np.sqrt(np.square(seen).sum((0, 2)) + 1e-12)
+    start = reach - lags[np.argmax(likeness)]
+    moved: Samples = padded[:, start : start + len(made)].astype(np.float32)
+    return moved
 
 
 def _spliced(kept: Samples, made: Samples, share: Samples) -> Samples:
