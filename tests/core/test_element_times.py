@@ -8,7 +8,7 @@ from unnoise import schedules
 from unnoise.errors import UserError
 from unnoise.layout import Layout, Part
 from unnoise.noise import Noise
-from unnoise.processes import Gaussian, Product
+from unnoise.processes import Categorical, Gaussian, Product
 from unnoise.state import State
 from unnoise.training.elements import ElementTimes, split, stretches
 from unnoise.training.loss import masked_mean
@@ -37,6 +37,25 @@ def test_shares_and_what_counts():
     assert abs(t[own].mean() - 0.5) < 0.02 and abs(np.corrcoef(t[own][:, 0], t[own][:, 1])[0, 1]) < 0.1
     # A stretch is one piece and never empty.
     assert counts.any(1).all() and (np.abs(np.diff(np.pad(counts, ((0, 0), (1, 1))).astype(int))).sum(1) == 2).all()
+
+
+def test_a_pair_has_the_later_time_and_is_known_by_both_ends():
+    layout = Layout(
+        (Part("nodes", "categorical", ("n",), 3), Part("pairs", "categorical", ("n", "n"), 2, symmetric=True))
+    )
+    product = Product(layout, {name: Categorical(schedules.cosine(), "uniform") for name in layout.names})
+    batch, n = 400, 5
+    x0 = State.zeros(layout, batch, {"n": torch.full((batch,), n)})
+    made = ElementTimes(independent=0.4, known=0.4)
+    times, counted = made(np.full(batch, 0.7), Uniform(), product, x0, Noise.of(0, batch))
+    pairs, counts, nodes = times["pairs"], counted["pairs"].numpy(), counted["nodes"].numpy()
+    assert pairs.shape == counts.shape == (batch, n, n) and (pairs == pairs.transpose(0, 2, 1)).all()
+    np.testing.assert_array_equal(counts, nodes[:, :, None] | nodes[:, None])
+    assert (pairs[~counts] == product.processes["pairs"].schedule.t_min).all() and not counts.all()
+    own = np.einsum("bii->bi", pairs)  # that of an element with itself is its own
+    apart = counts.all((1, 2))
+    np.testing.assert_array_equal(pairs[apart], np.maximum(own[:, :, None], own[:, None])[apart])
+    assert np.ptp(own[apart], axis=1).max() > 0.5
 
 
 def test_padding_changes_no_time():

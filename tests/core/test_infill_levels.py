@@ -6,7 +6,11 @@ import torch
 
 import unnoise
 from unnoise import schedules
+from unnoise.layout import Layout, Part
+from unnoise.noise import Noise
+from unnoise.processes import Categorical, Product
 from unnoise.sampling import SAMPLERS, Known
+from unnoise.state import State
 
 torch.set_num_threads(1)
 
@@ -76,6 +80,26 @@ def test_elements_known_in_part_are_as_noised_as_the_rest():
     x = unnoise.sample(denoise, unnoise.prior((1, 2, 2), schedule), unnoise.plan("ddim", schedule, 3), known=known)
     assert x.tolist() == [[[1, 1], [1, 0]]]
     assert all(t[0, 0] == schedule.t_min < t[0, 1] for t in seen)
+
+
+def test_pairs_of_known_elements_are_known():
+    """A graph of four nodes of which two are given: their pair is shown as it is, pairs with the others are not."""
+    layout = Layout(
+        (Part("nodes", "categorical", ("n",), 3), Part("pairs", "categorical", ("n", "n"), 2, symmetric=True))
+    )
+    product = Product(layout, {name: Categorical(schedules.cosine(), "uniform") for name in layout.names})
+    clean = State.zeros(layout, 2, {"n": torch.tensor([4, 4])})
+    clean = clean.replace({**clean.parts, "pairs": torch.ones_like(clean.parts["pairs"])}).project()
+    given = torch.tensor([[True, True, False, False]])
+    known = Known(clean, {"nodes": given, "pairs": given[:, :, None] & given[:, None]}, 0.0)
+    plan = unnoise.plan("ddpm", product, 5)
+    shown, told = known.shown(clean, {"nodes": 0.9, "pairs": 0.8}, plan, Noise.of(0, 2))
+    t_min = product.processes["pairs"].schedule.t_min
+    expected = np.full((4, 4), 0.8)
+    expected[:2, :2] = t_min
+    np.testing.assert_array_equal(told["pairs"], np.tile(expected, (2, 1, 1)))
+    np.testing.assert_array_equal(told["nodes"], [[t_min, t_min, 0.9, 0.9]] * 2)
+    assert torch.equal(shown.parts["pairs"], clean.parts["pairs"])
 
 
 def test_a_level_is_a_time():

@@ -46,6 +46,19 @@ def test_a_decorated_scaffold_is_there_every_time(model, options):
     assert all(molecule.HasSubstructMatch(query) for molecule in valid)
 
 
+def test_a_model_that_was_shown_scaffolds_is_shown_them(tmp_path):
+    """What is kept is told to the network as being without noise, and is there in every result."""
+    (tmp_path / "few.smi").write_text("\n".join(SMILES * 4))
+    words = f"train modality=molecules data=molecules/file data.path={tmp_path / 'few.smi'} run={tmp_path / 'run'}"
+    assert main(f"{words} {SMALL} {STEPS} train.time_sampling.known=0.5 denoiser.own_levels=true".split()) == 0
+    model = load(tmp_path / "run", "cpu")
+    told = []
+    model.denoiser.network.register_forward_pre_hook(lambda _, args: told.append(args[1].t["bonds"]))
+    made = model.edit("infill", ["OC1CC1"], mask="extend:3", n=5, progress=False)
+    assert model.known_level == 0 and held(model, "OC1CC1", made)
+    assert all(t.shape == (5, 7, 7) and float(t[:, :4, :4].max()) < 0.01 < float(t[:, 4:].min()) for t in told[:2])
+
+
 def test_scaffolds_of_several_sizes_go_together(model):
     made = model.edit("infill", ["CCO", "OC1CC1"], mask="extend:2", progress=False)
     assert made.state.sizes["nodes"].tolist() == [5, 6]

@@ -75,6 +75,44 @@ def test_it_follows_the_order_of_atoms(state):
     assert largest_difference(expected, other, turned) < TOLERANCE
 
 
+def own_levels(state, seed=0):
+    """A level for every atom, and for every pair that of its noisier end."""
+    noise = torch.rand(state.masks["nodes"].shape, generator=torch.Generator().manual_seed(seed)) * 8 - 4
+    return Level({}, {"atoms": noise, "bonds": torch.minimum(noise[:, :, None], noise[:, None])}, {})
+
+
+def test_atoms_with_levels_of_their_own(state):
+    """Padding still changes nothing, the order of atoms goes on to the result, and a level at one atom matters."""
+    network, size = make(state.layout, own_levels=True), state.masks["nodes"].shape[1]
+    padded = state.resize({"nodes": size + 3})
+    levels, wider = own_levels(state), own_levels(padded)
+    for name, shape in (("atoms", (slice(None), slice(size))), ("bonds", (slice(None), slice(size), slice(size)))):
+        wider.log_snr[name][shape] = levels.log_snr[name]
+    plain, wide = network(state, levels, None), network(padded, wider, None)
+    cut = {"atoms": wide["atoms"][:, :size], "bonds": wide["bonds"][:, :size, :size]}
+    assert largest_difference(plain, cut, state) < TOLERANCE
+
+    whole = state.sizes["nodes"] == size
+    order = torch.arange(size).flip(0)
+    x, log_snr = state[whole], {name: value[whole] for name, value in levels.log_snr.items()}
+    parts = {"atoms": x.parts["atoms"][:, order], "bonds": x.parts["bonds"][:, order][:, :, order]}
+    turned = {"atoms": log_snr["atoms"][:, order], "bonds": log_snr["bonds"][:, order][:, :, order]}
+    one, other = network(x, Level({}, log_snr, {}), None), network(x.replace(parts), Level({}, turned, {}), None)
+    expected = {"atoms": one["atoms"][:, order], "bonds": one["bonds"][:, order][:, :, order]}
+    assert largest_difference(expected, other, x) < 10 * TOLERANCE  # sums in another order, of numbers of about 3
+    assert largest_difference(plain, network(state, own_levels(state, 1), None), state) > 0.1
+
+
+def test_one_level_is_that_of_all_atoms(state):
+    network, batch, size = make(state.layout, own_levels=True), state.batch, state.masks["nodes"].shape[1]
+    one = level(batch)
+    atoms, bonds = one.log_snr["atoms"][:, None].expand(-1, size), one.log_snr["bonds"][:, None, None]
+    each = Level({}, {"atoms": atoms, "bonds": bonds.expand(-1, size, size)}, {})
+    assert largest_difference(network(state, one, None), network(state, each, None), state) == 0
+    with pytest.raises(UserError, match="atoms have their own"):
+        make(state.layout)(state, each, None)
+
+
 def test_bonds_are_symmetric(state):
     bonds = make(state.layout)(state, level(state.batch), None)["bonds"]
     torch.testing.assert_close(bonds, bonds.transpose(1, 2), atol=0, rtol=0)

@@ -81,7 +81,7 @@ class Denoiser(nn.Module):
 
         Args:
             x_t: noised state of B items.
-            times: part -> its own time, float64; a number, ``(B,)``, or ``(B, n)`` per element of the first axis.
+            times: part -> its own time, float64; a number, ``(B,)``, ``(B, n)`` per element, or ``(B, n, n)`` per pair.
             conditions: raw values; a name left out is absent.
             previous: an earlier estimate (gaussian: mean; categorical: probabilities).
 

@@ -63,6 +63,11 @@ class Part:
         return tuple(axis for axis in self.shape if isinstance(axis, str))
 
     @property
+    def element_axes(self) -> int:
+        """How many leading axes tell elements apart: the variable ones (two for pairs), or else a fixed first one."""
+        return max(len(self.variable_axes), min(len(self.shape), 1))
+
+    @property
     def fixed_shape(self) -> tuple[int, ...]:
         """The sizes of the fixed axes, which follow the variable ones."""
         return tuple(axis for axis in self.shape if isinstance(axis, int))

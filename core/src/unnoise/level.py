@@ -16,7 +16,7 @@ class Level:
     """The noise level of a batch, per part.
 
     Every tensor is float32 and indexes the *leading* axes of its part: ``(B,)`` is one level per sample,
-    ``(B, n)`` one per element of the part's first axis (a frame, a token, a point).
+    ``(B, n)`` one per element of the part's first axis (a frame, a token, a point), ``(B, n, n)`` one per pair.
 
     Args:
         t: part -> time in [0, 1]; 0 is data, 1 is noise.

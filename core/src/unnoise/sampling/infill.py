@@ -29,7 +29,7 @@ class Known:
     sample ends at the known values exactly (for a part without its mean, up to the shift that centres it).
 
     A network that was trained with a level per element (``train.time_sampling.known``) can be shown more: with
-    ``level``, elements of a part's first axis that are known throughout are shown at that time, however noised the rest
+    ``level``, elements and pairs of elements that are known throughout are shown at that time, however noised the rest
     still is. The sampler's own state stays at one level, so that every sampler can be used.
 
     Args:
@@ -80,12 +80,12 @@ class Known:
 
     @cached_property
     def whole(self) -> dict[str, NDArray[np.bool_]]:
-        """Part -> which elements of its first axis are known throughout, bool ``(B, n)`` on the host."""
+        """Part -> which elements are known throughout, bool ``(B, n)``, of pairs ``(B, n, n)``, on the host."""
         whole = {}
         for name, mask in self.masks.items():
-            clean = self.clean.parts[name]
-            if clean.dim() > 1:
-                every = mask.expand_as(clean).reshape(*clean.shape[:2], -1).all(-1)
+            clean, axes = self.clean.parts[name], self.clean.layout[name].element_axes
+            if axes:
+                every = mask.expand_as(clean).reshape(*clean.shape[: 1 + axes], -1).all(-1)
                 whole[name] = every.cpu().numpy()
         return whole
 
@@ -127,7 +127,7 @@ class Known:
         self, x: State, times: Mapping[str, Coefficient], plan: Plan, noise: Noise
     ) -> tuple[State, dict[str, Coefficient]]:
         """What the network is shown of a noised state, and at which times: those of elements that are known throughout
-        are at most ``level``, ``(B, n)`` then.
+        are at most ``level``, ``(B, n)`` then, of pairs ``(B, n, n)``.
         """
         parts, told = dict(x.parts), dict(times)
         if self.level is None:
@@ -136,7 +136,7 @@ class Known:
             part, clean = x.layout[name], self.clean.parts[name].to(x.parts[name])
             process = plan.process(part)
             now = np.asarray(times[name])
-            now = np.broadcast_to(now if now.ndim > 1 else now.reshape(-1, 1), whole.shape)
+            now = np.broadcast_to(now if now.ndim > 1 else now.reshape(-1, *[1] * (whole.ndim - 1)), whole.shape)
             told[name] = np.where(whole, np.minimum(now, max(self.level, process.schedule.t_min)), now)
             revealed = process.corrupt(part, clean, told[name], noise)
             parts[name] = torch.where(align(on_device(whole, x.device, torch.bool), clean), revealed, x.parts[name])

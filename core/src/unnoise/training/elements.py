@@ -1,4 +1,4 @@
-"""Training times that differ within an item, along the first axis of its parts: frames, tokens, points.
+"""Training times that differ within an item, along the first axis of its parts: frames, tokens, points, nodes.
 
 A network that has seen them can be shown some elements with less noise than others, and so continue, fill in and extend
 what is given (:attr:`unnoise.sampling.Known.level`).
@@ -29,7 +29,7 @@ _CHOICE = Part("choice", "gaussian", (4,))
 
 @dataclass(frozen=True)
 class ElementTimes:
-    """Times of elements, for the parts that have one axis of variable size (or a fixed first axis and no other).
+    """Times of elements. A pair of elements has the later of its ends' times, and is known if both ends are.
 
     Args:
         independent: share of items whose elements have times of their own, drawn independently ("Diffusion forcing",
@@ -67,8 +67,8 @@ class ElementTimes:
             noise: of the items.
 
         Returns:
-            part -> its own times, float64 ``(B,)`` or, where elements differ, ``(B, n)``; and part -> bool ``(B, n)``
-            on the device of ``x0``, for these.
+            part -> its own times, float64 ``(B,)`` or, where elements differ, ``(B, n)``, of pairs ``(B, n, n)``; and
+            part -> which count, bool of that shape on the device of ``x0``, for these.
         """
         times = product.times(u)
         if not self:
@@ -78,16 +78,19 @@ class ElementTimes:
         independent = kind < self.independent
         known = np.logical_and(kind >= self.independent, kind < self.independent + self.known)
         counted = {}
-        for part in (part for part in product.layout if part.shape and len(part.variable_axes) < 2):
+        for part in (part for part in product.layout if part.shape):
             n = x0.parts[part.name].shape[1]
             axis = part.shape[0]
             sizes = x0.sizes[axis].cpu().numpy() if isinstance(axis, str) else np.full(x0.batch, n)
             stretch = stretches(drawn[:, 1:], sizes, n)
-            own = np.broadcast_to(times[part.name][:, None], (x0.batch, n))
             each = noise.uniform(Part(part.name, "gaussian", ("n",)), (n,), purpose="element times").cpu().numpy()
             apart = product.times(sampler(each, product))[part.name]
-            own = np.where(independent[:, None], apart, own)
-            shown = np.logical_and(known[:, None], ~stretch)
+            shown = known[:, None] & ~stretch
+            if part.element_axes == 2:
+                apart = np.maximum(apart[:, :, None], apart[:, None, :])
+                shown = shown[:, :, None] & shown[:, None, :]
+            whole, alone = (b.reshape(-1, *[1] * part.element_axes) for b in (times[part.name], independent))
+            own = np.where(alone, apart, whole)
             times[part.name] = np.where(shown, product.processes[part.name].schedule.t_min, own)
             counted[part.name] = on_device(~shown, x0.device, torch.bool)
         return times, counted

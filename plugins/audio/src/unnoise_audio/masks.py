@@ -87,7 +87,9 @@ def _times(representation: AudioRepresentation, items: Sequence[Sound], made: ND
     share = _share(made, max(round(FADE * representation.rate), 1))
 
     def splice(results: list[Sound]) -> list[Sound]:
-        pairs = ((old, _aligned(old, new.samples[:, : len(made)], made)) for new, old in zip(results, blank, strict=True))
+        pairs = (
+            (old, _aligned(old, new.samples[:, : len(made)], made)) for new, old in zip(results, blank, strict=True)
+        )
         return [Sound(_spliced(old.samples, new, share), old.rate) for old, new in pairs]
 
     (part,) = representation.layout
@@ -106,8 +108,8 @@ def _share(made: NDArray[np.bool_], fade: int) -> Samples:
 
 
 def _aligned(kept: Sound, new: Samples, made: NDArray[np.bool_]) -> Samples:
-    """``new``, moved in time to where it best correlates with what is kept beside the borders (Verhelst & Roelands 1993,
-    "An overlap-add technique based on waveform similarity"), as far as it has samples for all that is made.
+    """``new``, moved in time to where it best correlates with what is kept beside the borders (Verhelst & Roelands
+    1993, "An overlap-add technique based on waveform similarity"), as far as it has samples for all that is made.
     """
     reach = round(ALIGNED * kept.rate)
     places = np.flatnonzero(made)

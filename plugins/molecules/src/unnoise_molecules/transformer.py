@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from unnoise.contracts import Context, Network
 from unnoise.errors import UserError
 from unnoise.layout import Layout
-from unnoise.level import Level
+from unnoise.level import Level, align
 from unnoise.state import State
 from unnoise_molecules.chemistry import BONDS
 from unnoise_molecules.features import WHOLE, features, node_features, one_hot, pair_features
@@ -21,6 +21,8 @@ from unnoise_molecules.pairs import Pairs, pairs_of
 _VALENCES = 9
 """Valences told apart by the embedding: 0 to 7, and more."""
 _WAVES = 8
+_LEVEL = 2 + 2 * _WAVES
+"""Numbers that tell of a noise level."""
 
 
 class GraphLayer(nn.Module):
@@ -107,6 +109,8 @@ class GraphTransformer(Network):
         heads: of the attention; must divide ``width``.
         cond_dim: width of the vector that tells of level, size and condition.
         mlp_ratio: width of a layer's MLP over ``width``.
+        own_levels: whether every atom and pair may have a noise level of its own, for a model that is shown a scaffold
+            as it is (``train.time_sampling.known``). The vector then tells of the highest.
 
     Raises:
         UserError: if the layout is another, or ``heads`` does not divide ``width``.
@@ -127,6 +131,7 @@ class GraphTransformer(Network):
         heads: int = 6,
         cond_dim: int = 96,
         mlp_ratio: float = 2.0,
+        own_levels: bool = False,
     ) -> None:
         super().__init__()
         if layout.names != ("atoms", "bonds") or layout["bonds"].classes != len(BONDS):
@@ -144,9 +149,9 @@ class GraphTransformer(Network):
         self.embed = nn.Embedding(atoms.tokens * _VALENCES, width)
         self.nodes_in = nn.Linear(node_features(atoms.classes, bonds.tokens), width)
         self.pairs_in = nn.Linear(pair_features(bonds.classes, bonds.tokens), edge_width)
-        self.cond = nn.Sequential(
-            nn.Linear(2 * (2 + 2 * _WAVES) + WHOLE, cond_dim), nn.SiLU(), nn.Linear(cond_dim, cond_dim)
-        )
+        self.cond = nn.Sequential(nn.Linear(2 * _LEVEL + WHOLE, cond_dim), nn.SiLU(), nn.Linear(cond_dim, cond_dim))
+        self.node_level = nn.Linear(_LEVEL, width, bias=False) if own_levels else None
+        self.pair_level = nn.Linear(_LEVEL, edge_width, bias=False) if own_levels else None
         self.context = nn.Linear(context_dim, cond_dim) if context_dim else None
         self.layers = nn.ModuleList(
             GraphLayer(width, edge_width, hidden, heads, cond_dim, mlp_ratio) for _ in range(depth)
@@ -167,8 +172,11 @@ class GraphTransformer(Network):
         previous: Mapping[str, Tensor] | None = None,
         residuals: Sequence[Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """As :class:`Network`; one noise level per molecule and part. ``residuals``: one tensor ``(B, N, width)`` per
-        layer, added to its nodes.
+        """As :class:`Network`; one noise level per molecule and part, or with ``own_levels`` one per atom ``(B, N)``
+        and pair ``(B, N, N)``. ``residuals``: one tensor ``(B, N, width)`` per layer, added to its nodes.
+
+        Raises:
+            UserError: for levels of atoms that the network does not read.
         """
         atoms, mask = x.parts["atoms"], x.masks["nodes"].float()
         pairs = pairs_of(atoms.shape[1], atoms.device)
@@ -180,8 +188,21 @@ class GraphTransformer(Network):
         valence = seen.valence.long().clamp(max=_VALENCES - 1)
         h = self.embed(atoms * _VALENCES + valence) + self.nodes_in(seen.nodes)
         e = self.pairs_in(seen.pairs) * pair_mask
-        levels = [level.log_snr["atoms"], level.log_snr["bonds"]]
-        cond = self.cond(torch.cat([*map(_waves, levels), seen.whole], -1))
+        levels = noisiest = [level.log_snr["atoms"], level.log_snr["bonds"]]
+        if self.node_level is not None and self.pair_level is not None:
+            shapes = (mask.shape, (*mask.shape, mask.shape[1]))
+            each = [
+                t.reshape(*t.shape, *[1] * (len(shape) - t.dim())).expand(shape)
+                for t, shape in zip(levels, shapes, strict=True)
+            ]
+            levels = [each[0], pairs.pick(each[1])]
+            h = h + self.node_level(_waves(levels[0]))
+            e = e + self.pair_level(_waves(levels[1])) * pair_mask
+            noisiest = [_least(levels[0], mask), _least(levels[1], pair_mask[..., 0])]
+        elif levels[0].dim() > 1:
+            message = "the denoiser reads one noise level per molecule, and atoms have their own"
+            raise UserError(message, "train with denoiser.own_levels=true")
+        cond = self.cond(torch.cat([*map(_waves, noisiest), seen.whole], -1))
         if self.context is not None and context is not None:
             cond = cond + self.context(context.vector)
         cond = F.silu(cond)
@@ -210,14 +231,21 @@ class GraphTransformer(Network):
 
 
 def _waves(log_snr: Tensor) -> Tensor:
-    """A noise level ``(B,)`` as numbers ``(B, 2 + 2 waves)``: the survival, the log-SNR, and sines of the angle whose
-    squared cosine is the survival, which is the time of a cosine schedule.
+    """Noise levels as numbers, ``(...)`` -> ``(..., 2 + 2 waves)``: the survival, the log-SNR, and sines of the angle
+    whose squared cosine is the survival, which is the time of a cosine schedule.
     """
     survival = torch.sigmoid(log_snr)
-    phase = torch.acos(survival.sqrt().clamp(0, 1))[:, None] * torch.arange(1, _WAVES + 1, device=log_snr.device)
-    return torch.cat([survival[:, None], log_snr[:, None].clamp(-10, 10) / 5, phase.sin(), phase.cos()], -1)
+    phase = torch.acos(survival.sqrt().clamp(0, 1))[..., None] * torch.arange(1, _WAVES + 1, device=log_snr.device)
+    return torch.cat([survival[..., None], log_snr[..., None].clamp(-10, 10) / 5, phase.sin(), phase.cos()], -1)
+
+
+def _least(log_snr: Tensor, mask: Tensor) -> Tensor:
+    """The level with most noise of the real elements, ``(B, n)`` -> ``(B,)``; no noise where there are none."""
+    return F.pad(log_snr.masked_fill(mask == 0, math.inf), (0, 1), value=math.inf).amin(1)
 
 
 def _prior(seen: Tensor, log_snr: Tensor, log_frequency: Tensor) -> Tensor:
-    """Logits of clean classes given one noised element and nothing else; ``seen`` is one-hot ``(B, n, K)``."""
-    return log_frequency + seen * F.softplus(log_snr[:, None, None] - log_frequency)
+    """Logits of clean classes given one noised element and nothing else; ``seen`` is one-hot ``(B, n, K)``, the level
+    ``(B,)`` or ``(B, n)``.
+    """
+    return log_frequency + seen * F.softplus(align(log_snr, seen) - log_frequency)
