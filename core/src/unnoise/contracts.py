@@ -104,6 +104,8 @@ class Representation(nn.Module, ABC):
     so that the codec's weights are part of its state dict and a run needs no other run."""
     unordered: ClassVar[tuple[str, ...]] = ()
     """Variable axes whose elements are listed in any order, as those of a set: what ``train.pairing`` may reorder."""
+    example_mask: ClassVar[str] = ""
+    """A mask that :meth:`kept` takes for any item, with which ``unnoise check`` tries an infill."""
 
     @abstractmethod
     def fit(self, items: Sequence[Any]) -> None:

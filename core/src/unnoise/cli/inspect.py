@@ -126,20 +126,40 @@ def _experiments() -> list[str]:
 
 
 def check(words: list[str]) -> int:
-    """unnoise check NAME [key=value ...]
+    """unnoise check NAME [--only=CHECK,...] [--expect=CHECK,...] [key=value ...]
 
-    Holds a modality to the contracts that the engine relies on: round trip, layout, statistics, padding, seeds, masks,
-    a tiny overfit, save and load, files and preview. Overrides are those of `unnoise train`. Exits with 1 if a check
-    fails.
+    Holds a modality to the contracts that the engine relies on, one named check each: items and files, network, seeds,
+    samplers, guidance, infill, training, runs, packaging. What fails is explained: what was expected, what was seen,
+    the likeliest cause, and what to do. --only runs some of them; --expect says which are known to fail, where a pass
+    is a failure too. Overrides are those of `unnoise train`. Exits with 1 if a check fails.
     """
     registry = get_registry()
     if not words or "=" in words[0]:
         raise UserError("check needs the name of a modality", f"available: {', '.join(registry.names('modality'))}")
     registry.modality(words[0])
-    from unnoise.testing.checks import run_checks
+    flags = [word for word in words[1:] if word.startswith("--")]
+    only, known = (_listed(flags, flag) for flag in ("--only", "--expect"))
+    from unnoise.testing import explained, iter_checks, summary
 
-    results = run_checks(words[0], words=words[1:])
-    print(table((result.status, result.name, f"{result.seconds:.1f} s", result.detail) for result in results))
-    counts = Counter(result.status for result in results)
-    print(f"\n{words[0]}: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
+    expected = dict.fromkeys(known, "as --expect says")
+    results = []
+    for result in iter_checks(words[0], expected, [word for word in words[1:] if word not in flags], only):
+        print(result, flush=True)
+        results.append(result)
+    if failures := explained(results):
+        print(f"\n{failures}")
+    print(f"\n{summary(words[0], results)}")
     return 0 if all(result.ok for result in results) else 1
+
+
+def _listed(flags: list[str], flag: str) -> list[str]:
+    """The values of ``--flag=a,b``; raises :class:`UserError` for a flag that there is not."""
+    known = ("--only", "--expect")
+    found: list[str] = []
+    for word in flags:
+        name, _, value = word.partition("=")
+        if name not in known:
+            raise UserError(f"check takes no {name!r}.{did_you_mean(name, known)}", "it takes: --only=, --expect=")
+        if name == flag:
+            found += [text for text in value.split(",") if text]
+    return found

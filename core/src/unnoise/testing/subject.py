@@ -16,7 +16,9 @@ from unnoise.conditions import Conditions
 from unnoise.contracts import Codec, Dataset, Representation
 from unnoise.denoiser import Denoiser
 from unnoise.noise import Noise
+from unnoise.plugins.discovery import PluginState
 from unnoise.plugins.registry import Registry, get_registry
+from unnoise.plugins.specs import Spec
 from unnoise.runs.build import (
     Assembly,
     build_codec,
@@ -38,6 +40,8 @@ FITTED_ITEMS = 512
 """The representation measures so many training items."""
 ITEMS = 12
 """So many are encoded, trained on and compared."""
+STEPS = 4
+"""Steps of sampling, where nothing asks for more."""
 
 
 @dataclass
@@ -65,6 +69,17 @@ class Subject:
     def plain(self) -> dict[str, Any]:
         """The config as plain values."""
         return asdict(self.config)
+
+    @cached_property
+    def plugin(self) -> PluginState:
+        """The plugin that brings the modality."""
+        return self.registry.find("modality", self.name)[0]
+
+    @cached_property
+    def packages(self) -> frozenset[str]:
+        """Top-level packages of the plugin's code."""
+        refs = [self.plugin.ref, *(spec.ref for _, spec in self.plugin.specs if isinstance(spec, Spec))]
+        return frozenset(ref.partition(":")[0].partition(".")[0] for ref in refs)
 
     @cached_property
     def data(self) -> Dataset:
@@ -104,6 +119,10 @@ class Subject:
     @torch.no_grad()
     def encode(self, items: Sequence[Any], representation: Representation | None = None) -> State:
         return (representation or self.representation).encode(items)
+
+    @torch.no_grad()
+    def decode(self, state: State, representation: Representation | None = None) -> list[Any]:
+        return (representation or self.representation).decode(state)
 
     @cached_property
     def state(self) -> State:
@@ -173,6 +192,14 @@ class Subject:
         encoded = EncodedData(self.state, self.conditions)
         task = Diffusion(parts.representation, parts.denoiser, encoded, train, self.config.conditions, seed=0)
         return Trainer(task, train, seed=0, folder=folder)
+
+    @cached_property
+    def run_folder(self) -> Path:
+        """A run of two steps."""
+        folder = self.folder / "run"
+        self.trainer(folder, steps=2, batch=len(self.items), log_every=1).run()
+        self.manifest.save(folder / "manifest.json")
+        return folder
 
     def prior(self, noise: Noise, sizes: dict[str, Tensor]) -> State:
         """Pure noise."""

@@ -40,6 +40,7 @@ class Plane(Representation):
     """Points divided by their standard deviation."""
 
     layout = Layout.tensor(2)
+    example_mask = "x"
 
     def __init__(self) -> None:
         super().__init__()

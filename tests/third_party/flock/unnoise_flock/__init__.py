@@ -1,0 +1,1 @@
+"""Sets of coloured points of any number: a small plugin with masks, an unordered axis and two kinds of part."""
