@@ -37,6 +37,7 @@ class AudioRepresentation(Representation):
         encoding: of the files that are written: pcm16, pcm24 or float.
     """
 
+    example_mask = "after:0.1"
     rate: int
     channels: int
     hop: int

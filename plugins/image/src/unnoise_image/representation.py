@@ -17,6 +17,7 @@ Shape = tuple[int, int, int]
 class ImageRepresentation(Representation):
     """Pictures of one shape ``(height, width, channels)``, which :meth:`fit` takes from the data."""
 
+    example_mask = "right:3"
     shape: Shape
 
     def unfit(self, items: Sequence[Picture]) -> Mapping[int, str]:

@@ -40,6 +40,7 @@ class MoleculeGraph(Representation):
             without it samples have too few such rings.
     """
 
+    example_mask = "extend:1"
     sizes_seen: Tensor
     """int64 ``(largest + 1,)``: number of training molecules with so many atoms."""
 

@@ -54,6 +54,7 @@ class PointSet(Representation):
     """
 
     unordered = (AXIS,)
+    example_mask = "above:0.5"
     mean: Tensor
     scale: Tensor
     counts: Tensor

@@ -43,6 +43,7 @@ class VideoRepresentation(Representation):
         UserError: if an option is out of range.
     """
 
+    example_mask = "after:1"
     shape: Shape
     fps: float
     lengths: Tensor

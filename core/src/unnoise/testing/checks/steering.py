@@ -67,24 +67,32 @@ def infill_keeps(subject: Subject) -> None:
 
 
 def _infill_of_items(subject: Subject, mask: str) -> None:
-    representation, items = subject.representation, subject.items
+    """Hold an infill of items of one size to what their plugin keeps of them."""
+    representation = subject.representation
+    of_one_size = [i for i in range(len(subject.items)) if _sizes(subject.state, i) == _sizes(subject.state, 0)]
+    items = [subject.items[i] for i in of_one_size]
+    source = subject.encode(items)
     with torch.no_grad():
         kept: Kept = representation.kept(items, mask)
     partial = any(not bool(held.all()) for held in kept.masks.values()) or set(kept.masks) < set(kept.state.parts)
     fix = "masks are True where an element is kept"
     expect(partial, f"mask {mask!r} keeps all", "kept() makes nothing of the mask", fix)
-    alike = _same_sizes(subject.state, kept.state)
+    alike = _same_sizes(source, kept.state)
     if alike:
         seen, cause = f"kept(items, {mask!r}).state differs from encode(items)", "it is made in another way"
-        _same_where(subject.state, kept.state, kept.masks, ROUND_TRIP, seen, cause, "Kept(self.encode(items), ...)")
+        _same_where(source, kept.state, kept.masks, ROUND_TRIP, seen, cause, "Kept(self.encode(items), ...)")
     samples = subject.model.edit("infill", items, mask=mask, steps=STEPS, progress=False)
     if not alike or representation.unfit(samples.items):
         return  # items of other sizes, or that nobody could encode: what is kept cannot be found in them again
     again = subject.encode(samples.items)
-    if _same_sizes(subject.state, again):
+    if _same_sizes(source, again):
         seen, cause = f"infill with mask {mask!r} changes what it keeps", "Kept.splice puts something else in its place"
         fix = "splice gets finished items in the order of the source, and puts what is kept of each back into it"
-        _same_where(subject.state, again, kept.masks, ROUND_TRIP, seen, cause, fix)
+        _same_where(source, again, kept.masks, ROUND_TRIP, seen, cause, fix)
+
+
+def _sizes(state: State, item: int) -> dict[str, int]:
+    return {axis: int(size[item]) for axis, size in state.sizes.items()}
 
 
 def _same_sizes(one: State, two: State) -> bool:
