@@ -130,7 +130,7 @@ def test_what_does_not_fit_is_refused():
             make(LAYOUT, 0, depth=0)
         with pytest.raises(UserError, match="head_dim divides"):
             make(LAYOUT, 0, width=40, head_dim=16)
-    with pytest.raises(UserError, match="attends to none"):
+    with pytest.raises(UserError, match="does not attend to tokens"):
         NETWORKS["latent"]()(state(), LEVEL, told(tokens=torch.zeros(2, 1, 8)))
 
 

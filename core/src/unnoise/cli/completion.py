@@ -22,6 +22,7 @@ complete -o nospace -o default -F _unnoise unnoise
 
 FLAGS = {
     "plugins": ("--json", "--verbose"),
+    "check": ("--only=", "--expect="),
     **dict.fromkeys(("train", "sample", "edit", "eval"), ("-m", "--multirun", "--cfg", "--info")),
 }
 """Verb -> its own flags."""
@@ -59,6 +60,12 @@ def _candidates(words: list[str]) -> list[str]:
         return [STRICT, *FLAGS.get(verb, ())]
     if verb == "list":
         return [*PLURALS, "experiments"]
+    if verb == "plugins":
+        from unnoise.plugins.discovery import installed
+
+        if len(words) == 3:
+            return ["install", "uninstall"]
+        return [brought.dist for brought in installed()] if words[2] == "uninstall" else _paths(words[-1])
     if verb == "check" and len(words) == 3:
         return get_registry().names("modality")
     return _overrides(verb, words[2:]) if verb in ("train", "sample", "edit", "eval") else []

@@ -31,11 +31,18 @@ def table(rows: Iterable[Sequence[str]], indent: str = "") -> str:
 
 def plugins(words: list[str]) -> int:
     """unnoise plugins [--json] [--verbose]
+    unnoise plugins install NAME ... [options of pip install]
+    unnoise plugins uninstall NAME ...
 
-    What is installed and whether it is healthy: name, distribution, API, what it registers, time its import took.
+    What is installed and whether it is healthy: name, distribution, API, time its import took, what it contributes.
     Exits with 1 if a plugin is broken or two claim one name. UNNOISE_PLUGINS=a,b restricts every command to these.
+    install and uninstall run pip of this environment, whatever is wrong with plugins.
     """
-    known = ("--json", "--verbose")
+    if words[:1] in (["install"], ["uninstall"]):
+        from unnoise.cli import packages
+
+        return packages.install(words[1:]) if words[0] == "install" else packages.uninstall(words[1:])
+    known = ("--json", "--verbose", "install", "uninstall")
     for word in words:
         if word not in known:
             raise UserError(f"plugins takes no {word!r}.{did_you_mean(word, known)}", f"it takes: {', '.join(known)}")
@@ -62,6 +69,8 @@ def _facts(state: PluginState) -> dict[str, Any]:
         "fix": state.fix,
         "warnings": state.warnings,
         "load_ms": round(state.load_ms, 1),
+        "hooks": state.hooks,
+        "configs": state.configs,
         "registers": [{"kind": kind, "name": spec.name, "modality": spec.modality} for kind, spec in state.specs],
     }
 
@@ -73,9 +82,10 @@ def _print_plugins(states: Sequence[PluginState], conflicts: Sequence[str], verb
     for state in states:
         api = ".".join(map(str, state.api)) if state.api else "?"
         counts = Counter(kind for kind, _ in state.specs)
-        brings = ", ".join(f"{n} {_plural(kind, n)}" for kind, n in counts.items())
+        brought = [f"{n} {_plural(kind, n)}" for kind, n in counts.items()]
+        brought += [f"{len(state.hooks)} hook{'s' * (len(state.hooks) > 1)}"] if state.hooks else []
         health = "ok" if state.ok else "BROKEN"
-        rows.append((health, state.name, str(state), f"API {api}", f"{state.load_ms:.0f} ms", brings))
+        rows.append((health, state.name, str(state), f"API {api}", f"{state.load_ms:.0f} ms", ", ".join(brought)))
     print(table(rows))
     for state in states:
         if not state.ok:
@@ -86,7 +96,10 @@ def _print_plugins(states: Sequence[PluginState], conflicts: Sequence[str], verb
             print(f"\n{state.name}: {warning}")
         if verbose and state.ok:
             print(f"\n{state.name} ({state.ref}):")
-            print(table([(kind, spec.name, spec.summary) for kind, spec in state.specs], "  "))
+            rows = [(str(kind), spec.name, spec.summary) for kind, spec in state.specs]
+            rows += [("hook", hook, "") for hook in state.hooks]
+            rows += [("configs", package, "") for package in state.configs]
+            print(table(rows, "  "))
     for message in conflicts:
         print(f"\n{message}")
 

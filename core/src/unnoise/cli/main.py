@@ -21,7 +21,7 @@ unnoise: one diffusion engine for any kind of data
   unnoise eval run=runs/<name> n=1000                 metrics, each with its floor and ceiling
 
   unnoise list [kind]        what is registered: modalities, denoisers, samplers, ...
-  unnoise plugins [--json]   what is installed, and whether it is healthy
+  unnoise plugins [--json]   what is installed, and whether it is healthy; also: install NAME, uninstall NAME
   unnoise check NAME         hold a modality to the contracts
   unnoise doctor             look at this machine
   unnoise completion bash    completion for your shell

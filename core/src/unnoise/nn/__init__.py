@@ -5,6 +5,7 @@ from __future__ import annotations
 from unnoise.nn.adaln import AdaLN, make_norm, zero_
 from unnoise.nn.attention import Attention, rotary_angles, rotate
 from unnoise.nn.autoencoder import Decoder, Encoder
+from unnoise.nn.conditioning import Conditioning, Told
 from unnoise.nn.conv import Downsample, ResidualBlock, Upsample, conv_nd, group_norm
 from unnoise.nn.curves import JoinCurves, resample
 from unnoise.nn.embed import LevelEmbedding, ScalarEmbedding, grid_positions, position_embedding, sinusoids
@@ -16,6 +17,7 @@ from unnoise.nn.unet import UNet
 __all__ = [
     "AdaLN",
     "Attention",
+    "Conditioning",
     "Decoder",
     "Downsample",
     "Encoder",
@@ -24,6 +26,7 @@ __all__ = [
     "ResidualBlock",
     "ResidualMLP",
     "ScalarEmbedding",
+    "Told",
     "Transformer",
     "TransformerBlock",
     "UNet",

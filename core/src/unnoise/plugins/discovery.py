@@ -38,6 +38,7 @@ class PluginState:
         configs: packages of yaml that the distribution brings.
         api: the API version the module states, if it got so far.
         specs: what it registers.
+        hooks: what else it implements: run hooks, and ``unnoise_doctor``.
         load_ms: time its import and its registration hooks took.
         error: why it was skipped; empty if it is healthy.
         fix: what to do about it.
@@ -52,6 +53,7 @@ class PluginState:
     configs: list[str] = field(default_factory=list)
     api: tuple[int, int] | None = None
     specs: list[tuple[Kind, Spec | Modality]] = field(default_factory=list)
+    hooks: list[str] = field(default_factory=list)
     load_ms: float = 0.0
     error: str = ""
     fix: str = ""
@@ -156,7 +158,7 @@ def _load(state: PluginState, entry: EntryPoint, manager: pluggy.PluginManager) 
         state.error = f"{type(error).__name__}: {_in_a_line(error)}"
         state.fix, state.trace = f"pip install -U {state.dist}", traceback.format_exc()
     if not state.ok:
-        state.specs = []
+        state.specs, state.hooks = [], []
         if manager.has_plugin(state.id):
             manager.unregister(name=state.id)
     state.load_ms = 1000 * (time.perf_counter() - started)
@@ -184,7 +186,9 @@ def register(module: ModuleType, state: PluginState, manager: pluggy.PluginManag
     _check_hooks(module, state)
     manager.register(module, name=state.id)
     for caller in manager.get_hookcallers(module) or []:
-        if caller.name in REGISTRATION_HOOKS:
+        if caller.name not in REGISTRATION_HOOKS:
+            state.hooks = sorted([*state.hooks, caller.name])
+        else:
             for impl in caller.get_hookimpls():
                 if impl.plugin is module:
                     state.specs += _specs_of(caller.name, impl.function)

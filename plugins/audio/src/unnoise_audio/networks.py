@@ -39,35 +39,18 @@ class FrameNetwork(Network):
         self.part = frame_part(layout)
         (self.axis,) = self.part.variable_axes
         self.bands, self.channels = self.part.fixed_shape
-        if cross_attention and not context_dim:
-            raise UserError(
-                "denoiser.cross_attention=true, but the model has no condition", "name one: conditions.use=[class]"
-            )
-        self.token_dim = context_dim if cross_attention else 0
-        self.level = blocks.LevelEmbedding(cond_dim, context_dim)
+        self.level = blocks.Conditioning(cond_dim, context_dim, cross_attention, item="sound")
         self.length = blocks.ScalarEmbedding(cond_dim, low=1e-3, high=1.0, sinusoidal=32)
         self.curves = blocks.JoinCurves(curve_dim, width) if curve_dim else None
 
-    def conditioning(
-        self, level: Level, context: Context | None, mask: Tensor
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def conditioning(self, level: Level, context: Context | None, mask: Tensor) -> blocks.Told:
         """The vector ``(B, cond_dim)``, and the tokens to attend to with their mask.
 
         Raises:
             UserError: if the noise level varies within a sound, or there are tokens and nothing attends to them.
         """
-        c_noise = level.c_noise[self.part.name]
-        if c_noise.dim() != 1:
-            raise UserError("this denoiser takes one noise level per sound", "use a denoiser that takes one per frame")
-        tokens = None if context is None else context.tokens
-        if tokens is not None and not self.token_dim:
-            raise UserError(
-                "conditions.tokens=true, but the denoiser does not attend to tokens",
-                "set denoiser.cross_attention=true",
-            )
-        vector = self.level(c_noise, None if context is None else context.vector)
-        told = vector + self.length(mask.sum(1))
-        return told, tokens, None if context is None else context.token_mask
+        vector, tokens, token_mask = self.level.told(level.c_noise[self.part.name], context)
+        return vector + self.length(mask.sum(1)), tokens, token_mask
 
     def joined(self, context: Context | None, mask: Tensor, step: int) -> Tensor | None:
         """The curves at every ``step`` frames, ``(B, frames / step, width)``; None for a model that is told none."""
@@ -113,7 +96,9 @@ class FrameTransformer(FrameNetwork):
         self.patch, self.head_dim = patch, head_dim
         values = self.bands * self.channels * patch
         self.embed = nn.Linear(values, width)
-        self.transformer = blocks.Transformer(width, depth, width // head_dim, cond_dim, self.token_dim, mlp_ratio)
+        self.transformer = blocks.Transformer(
+            width, depth, width // head_dim, cond_dim, self.level.token_dim, mlp_ratio
+        )
         self.norm_out = blocks.AdaLN(width, cond_dim)
         self.out = nn.Linear(width, values)
         blocks.zero_(self.out)
@@ -191,7 +176,7 @@ class UNet(FrameNetwork):
         # A convolution does not know how high it is, but bands are not alike.
         self.register_buffer("place", torch.linspace(-1, 1, self.bands // patch[1]), persistent=False)
         self.unet = blocks.UNet(
-            2, inputs, width, channels, depth, attention, cond_dim, self.token_dim, head_dim, dropout
+            2, inputs, width, channels, depth, attention, cond_dim, self.level.token_dim, head_dim, dropout
         )
 
     def forward(

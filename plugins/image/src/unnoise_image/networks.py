@@ -36,33 +36,16 @@ class GridNetwork(Network):
             raise UserError(
                 f"denoiser.patch={patch} does not divide {sides[0]}x{sides[1]}", "choose a divisor of both sides"
             )
-        if cross_attention and not context_dim:
-            raise UserError(
-                "denoiser.cross_attention=true, but the model has no condition", "name one: conditions.use=[class]"
-            )
         self.patch, self.sides = (patch, patch), (sides[0] // patch, sides[1] // patch)
-        self.token_dim = context_dim if cross_attention else 0
-        self.level = blocks.LevelEmbedding(cond_dim, context_dim)
+        self.level = blocks.Conditioning(cond_dim, context_dim, cross_attention, item="picture")
 
-    def conditioning(self, level: Level, context: Context | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def conditioning(self, level: Level, context: Context | None) -> blocks.Told:
         """The vector ``(B, cond_dim)``, and the tokens to attend to with their mask.
 
         Raises:
             UserError: if the noise level varies within a picture, or there are tokens and nothing attends to them.
         """
-        c_noise = level.c_noise[self.part.name]
-        if c_noise.dim() != 1:
-            raise UserError(
-                "this denoiser takes one noise level per picture", "use a denoiser that takes one per element"
-            )
-        tokens = None if context is None else context.tokens
-        if tokens is not None and not self.token_dim:
-            raise UserError(
-                "conditions.tokens=true, but the denoiser does not attend to tokens",
-                "set denoiser.cross_attention=true",
-            )
-        mask = None if context is None else context.token_mask
-        return self.level(c_noise, None if context is None else context.vector), tokens, mask
+        return self.level.told(level.c_noise[self.part.name], context)
 
 
 class UNet(GridNetwork):
@@ -100,7 +83,7 @@ class UNet(GridNetwork):
             raise UserError("denoiser.cross_attention=true, but no level attends", "set an entry of denoiser.attention")
         width = self.channels * patch**2
         self.unet = blocks.UNet(
-            2, width, width, channels, depth, attention, cond_dim, self.token_dim, head_dim, dropout
+            2, width, width, channels, depth, attention, cond_dim, self.level.token_dim, head_dim, dropout
         )
 
     def forward(
@@ -151,7 +134,7 @@ class DiT(GridNetwork):
         values = self.channels * patch**2
         self.embed = nn.Linear(values, width)
         heads = width // head_dim
-        self.transformer = blocks.Transformer(width, depth, heads, cond_dim, self.token_dim, mlp_ratio)
+        self.transformer = blocks.Transformer(width, depth, heads, cond_dim, self.level.token_dim, mlp_ratio)
         self.norm_out = blocks.AdaLN(width, cond_dim)
         self.out = nn.Linear(width, values)
         blocks.zero_(self.out)

@@ -41,7 +41,7 @@ class SetNetwork(Network):
         self.waves = waves
         self.embed = nn.Linear(channels + 2 * waves * min(channels, 3), width)
         self.own_level = blocks.ScalarEmbedding(width)
-        self.level = blocks.LevelEmbedding(cond_dim, context_dim)
+        self.level = blocks.Conditioning(cond_dim, context_dim)
         self.norm_out = blocks.AdaLN(width, cond_dim)
         self.out = nn.Linear(width, channels)
         blocks.zero_(self.out)
@@ -63,13 +63,10 @@ class SetNetwork(Network):
         Raises:
             UserError: if there are tokens to attend to.
         """
-        if context is not None and context.tokens is not None:
-            raise UserError("conditions.tokens=true, but this denoiser attends to none", "conditions.tokens=false")
         c_noise = level.c_noise[self.part.name]
         if c_noise.dim() == 2:
             c_noise = c_noise.masked_fill(~mask, -torch.inf).amax(1)
-        vector: Tensor = self.level(c_noise, None if context is None else context.vector)
-        return vector
+        return self.level.told(c_noise, context)[0]
 
     def points(self, h: Tensor, cond: Tensor) -> dict[str, Tensor]:
         """Tokens as raw output."""

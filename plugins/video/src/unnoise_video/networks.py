@@ -39,31 +39,18 @@ class ClipNetwork(Network):
         self.channels, height, width = self.part.fixed_shape
         if patch < 1 or height % patch or width % patch:
             raise UserError(f"denoiser.patch={patch} does not tile {height}x{width}", "it divides both sides")
-        if cross_attention and not context_dim:
-            raise UserError(
-                "denoiser.cross_attention=true, but the model has no condition", "name one: conditions.use=[class]"
-            )
         self.patch, self.grid = patch, (height // patch, width // patch)
-        self.token_dim = context_dim if cross_attention else 0
-        self.level = blocks.LevelEmbedding(cond_dim, context_dim)
+        self.level = blocks.Conditioning(cond_dim, context_dim, cross_attention)
 
-    def conditioning(self, level: Level, context: Context | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def conditioning(self, level: Level, context: Context | None) -> blocks.Told:
         """The vector ``(B, F, cond_dim)``, with F = 1 where all frames have one level, and the tokens to attend to with
         their mask.
 
         Raises:
             UserError: if there are tokens and nothing attends to them.
         """
-        tokens = None if context is None else context.tokens
-        if tokens is not None and not self.token_dim:
-            raise UserError(
-                "conditions.tokens=true, but the denoiser does not attend to tokens",
-                "set denoiser.cross_attention=true",
-            )
         c_noise = level.c_noise[self.part.name]
-        c_noise = c_noise[:, None] if c_noise.dim() == 1 else c_noise
-        vector = self.level(c_noise, None if context is None else context.vector)
-        return vector, tokens, None if context is None else context.token_mask
+        return self.level.told(c_noise[:, None] if c_noise.dim() == 1 else c_noise, context)
 
 
 class FactorBlock(nn.Module):
@@ -201,7 +188,7 @@ class SpaceTimeTransformer(ClipNetwork):
         self.register_buffer("place_angles", blocks.rotary_angles(places, head_dim), persistent=False)
         self.embed = nn.Linear(values, width)
         self.blocks = nn.ModuleList(
-            FactorBlock(width, width // head_dim, cond_dim, self.token_dim, mlp_ratio, time=bool(i % 2))
+            FactorBlock(width, width // head_dim, cond_dim, self.level.token_dim, mlp_ratio, time=bool(i % 2))
             for i in range(depth)
         )
         self.norm_out = blocks.AdaLN(width, cond_dim)

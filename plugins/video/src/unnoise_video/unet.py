@@ -90,7 +90,7 @@ class UNet(ClipNetwork):
             )
         values = self.channels * patch**2
         self.unet = blocks.UNet(
-            2, values, values, channels, depth, attention, cond_dim, self.token_dim, head_dim, dropout,
+            2, values, values, channels, depth, attention, cond_dim, self.level.token_dim, head_dim, dropout,
             lambda width: TimeMixer(width, head_dim, cond_dim),
         )  # fmt: skip
 

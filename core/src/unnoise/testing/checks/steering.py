@@ -77,10 +77,11 @@ def _infill_of_items(subject: Subject, mask: str) -> None:
     partial = any(not bool(held.all()) for held in kept.masks.values()) or set(kept.masks) < set(kept.state.parts)
     fix = "masks are True where an element is kept"
     expect(partial, f"mask {mask!r} keeps all", "kept() makes nothing of the mask", fix)
+    placed = _placed(representation, kept)
     alike = _same_sizes(source, kept.state)
     if alike:
         seen, cause = f"kept(items, {mask!r}).state differs from encode(items)", "it is made in another way"
-        _same_where(source, kept.state, kept.masks, ROUND_TRIP, seen, cause, "Kept(self.encode(items), ...)")
+        _same_where(source, kept.state, placed, ROUND_TRIP, seen, cause, "Kept(self.encode(items), ...)")
     samples = subject.model.edit("infill", items, mask=mask, steps=STEPS, progress=False)
     if not alike or representation.unfit(samples.items):
         return  # items of other sizes, or that nobody could encode: what is kept cannot be found in them again
@@ -88,7 +89,13 @@ def _infill_of_items(subject: Subject, mask: str) -> None:
     if _same_sizes(source, again):
         seen, cause = f"infill with mask {mask!r} changes what it keeps", "Kept.splice puts something else in its place"
         fix = "splice gets finished items in the order of the source, and puts what is kept of each back into it"
-        _same_where(source, again, kept.masks, ROUND_TRIP, seen, cause, fix)
+        _same_where(source, again, placed, ROUND_TRIP, seen, cause, fix)
+
+
+def _placed(representation: Representation, kept: Kept) -> dict[str, Tensor]:
+    """Masks of the parts whose elements have places; those of a set may be listed in another order."""
+    axes = {name: kept.state.layout[name].variable_axes for name in kept.masks}
+    return {name: mask for name, mask in kept.masks.items() if not set(axes[name]) & set(representation.unordered)}
 
 
 def _sizes(state: State, item: int) -> dict[str, int]:
