@@ -50,6 +50,8 @@ class Curves:
 
 
 Column = Labels | Scalars | Curves
+"""What is known of every item. A subclass with a class attribute ``condition`` names the registered condition that a
+model is told it by, in place of the usual one of its kind."""
 
 
 class Dataset(ABC):

@@ -21,6 +21,11 @@ CALLED: Mapping[type[Column], str] = {Labels: "a class", Scalars: "a number", Cu
 """How messages call what a column holds."""
 
 
+def called_of(column: Column) -> str:
+    """How messages call what a column, or one of a subclass, holds."""
+    return next(called for kind, called in CALLED.items() if isinstance(column, kind))
+
+
 class Condition(nn.Module, ABC):
     """One condition. A subclass is registered under its ``kind``.
 

@@ -30,6 +30,13 @@ def check_columns(columns: Mapping[str, Column], names: Sequence[str]) -> None:
 _OF_COLUMN: dict[type, type[Condition]] = {Labels: ClassCondition, Scalars: ScalarCondition, Curves: CurveCondition}
 
 
+def _kind_of(column: Column) -> type[Condition]:
+    """The condition on a column: the registered one that it names, or that of its kind."""
+    named = getattr(column, "condition", "")
+    kind: type[Condition] = get_registry().load("condition", named) if named else _OF_COLUMN[type(column)]
+    return kind
+
+
 class Conditions(nn.Module):
     """All that a model may be told, by name.
 
@@ -58,7 +65,7 @@ class Conditions(nn.Module):
         """
         check_columns(columns, names)
         chosen = {name: columns[name] for name in names}  # each once: a plugin may compute it then
-        return cls([_OF_COLUMN[type(c)].from_column(name, c, dim, tokens) for name, c in chosen.items()], dim)
+        return cls([_kind_of(c).from_column(name, c, dim, tokens) for name, c in chosen.items()], dim)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Conditions:

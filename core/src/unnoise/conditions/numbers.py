@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unnoise.conditions.base import CALLED, Condition
+from unnoise.conditions.base import Condition, called_of
 from unnoise.contracts import Column, Context, Curves, Scalars
 from unnoise.errors import Caution, UserError
 
@@ -67,7 +67,7 @@ class NumberCondition(Condition):
 
     def _misfit(self, called: str, column: Column) -> UserError:
         """For a column of another type."""
-        return UserError(f"condition {self.name!r} is {called} for the model, but {CALLED[type(column)]} in the data")
+        return UserError(f"condition {self.name!r} is {called} for the model, but {called_of(column)} in the data")
 
     def embed(self, raw: Tensor) -> Tensor:
         z = ((raw.nan_to_num(self.mean) - self.mean) / self.std)[..., None]
