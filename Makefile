@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DISTS := core $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
 DEMO := runs/demo
 
-.PHONY: install demo test check dist check-dist bench peers clean
+.PHONY: install demo test check dist check-dist check-core bench peers clean
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -47,6 +47,10 @@ dist: $(STAMP)
 # What is in them, and that they work without the repository: core alone with its own tests, and all of them together.
 check-dist: $(STAMP)
 	$(BIN)/python -m pytest -q -m "" tests/packaging
+
+# Core's own tests in an environment that has core's wheel, what it needs, and no plugin; a part of check-dist.
+check-core: $(STAMP)
+	$(BIN)/python -m pytest -q -m "" tests/packaging/test_installed.py -k core
 
 bench: $(STAMP)
 	$(BIN)/python tests/benchmarks/engine.py

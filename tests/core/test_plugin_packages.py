@@ -140,3 +140,14 @@ def test_core_names_the_plugins_of_this_project_in_one_place():
         imported |= {n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module}
         assert not any(name.partition(".")[0] in dists for name in imported)
     assert found <= {"plugins/registry.py"}
+
+
+def test_no_test_of_core_imports_a_plugin_of_this_project():
+    """What would need one is found here, and not only by `make check-core`, which takes long."""
+    packages_of_ours = {dist.replace("-", "_") for dist in FIRST_PARTY.values()}
+    tests = Path(__file__).parents[1]
+    for file in [*(tests / "core").rglob("*.py"), *(tests / "support").rglob("*.py"), tests / "conftest.py"]:
+        nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+        imported = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
+        imported |= {n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module}
+        assert not {name.partition(".")[0] for name in imported} & packages_of_ours, file.name

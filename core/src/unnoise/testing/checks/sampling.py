@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -120,12 +119,12 @@ def _other_generators(seed: int, used: set[str]) -> Iterator[None]:
         random.setstate(kept[2])
 
 
-def _generators() -> dict[str, bytes]:
+def _generators() -> dict[str, str]:
     """Where every global generator stands."""
     return {
-        "torch's global generator": torch.get_rng_state().numpy().tobytes(),
-        "numpy's global generator": pickle.dumps(np.random.get_state()),
-        "Python's module random": pickle.dumps(random.getstate()),
+        "torch's global generator": repr(torch.get_rng_state().tolist()),
+        "numpy's global generator": repr(np.random.get_state()),
+        "Python's module random": repr(random.getstate()),
     }
 
 
