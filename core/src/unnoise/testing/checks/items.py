@@ -15,11 +15,12 @@ from unnoise.state import State, mirror
 from unnoise.testing.checking import NotApplicableError, check, expect
 from unnoise.testing.checks.compare import ROUND_TRIP, same_state
 from unnoise.testing.subject import STEPS, Subject
+from unnoise.training.data import Columns
 
 
 @check
 def data_repeats(subject: Subject) -> None:
-    """A data set built twice with the same arguments holds the same items in the same order, with the same columns;
+    """A data set built twice with the same arguments holds the same items in the same order, and says the same of them;
     "train" and "test" are different items.
     """
     data, again = subject.data, build_dataset(subject.registry, subject.plain, "train")
@@ -28,9 +29,9 @@ def data_repeats(subject: Subject) -> None:
     expect(len(data) == len(again), f"{len(data)} items, then {len(again)}", cause, fix)
     repeated = subject.encode([again[i] for i in subject.chosen])
     same_state(subject.state, repeated, 0.0, "the second holds other items", cause, fix)
-    first, second = data.columns(), again.columns()
-    for name in {*first, *second}:
-        same = name in first and name in second and _same_column(first[name], second[name])
+    first, second = (Columns(split.columns(), subject.chosen) for split in (data, again))
+    for name in subject.config.conditions.use:
+        same = name in second and _same_column(first[name], second[name])
         expect(same, f"the second has another column {name!r}", cause, fix)
     test = build_dataset(subject.registry, subject.plain, "test")
     ours, theirs = ([split[i] for i in subject.chosen if i < len(test)] for split in (data, test))
