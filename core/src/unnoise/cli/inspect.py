@@ -96,10 +96,10 @@ def _print_plugins(states: Sequence[PluginState], conflicts: Sequence[str], verb
             print(f"\n{state.name}: {warning}")
         if verbose and state.ok:
             print(f"\n{state.name} ({state.ref}):")
-            rows = [(str(kind), spec.name, spec.summary) for kind, spec in state.specs]
-            rows += [("hook", hook, "") for hook in state.hooks]
-            rows += [("configs", package, "") for package in state.configs]
-            print(table(rows, "  "))
+            contents = [(str(kind), spec.name, spec.summary) for kind, spec in state.specs]
+            contents += [("hook", hook, "") for hook in state.hooks]
+            contents += [("configs", package, "") for package in state.configs]
+            print(table(contents, "  "))
     for message in conflicts:
         print(f"\n{message}")
 
