@@ -1,4 +1,4 @@
-"""The page of hooks: its blocks are one plugin, which is put together here, and used by the commands of the page."""
+"""The pages of hooks: their blocks are one plugin, which is put together here and used by the commands on them."""
 
 import importlib
 import os
@@ -16,7 +16,7 @@ from unnoise.plugins.hookspecs import HOOK_NAMES
 from unnoise.testing import CHECKS
 
 DOCS = Path(__file__).parents[2] / "docs" / "plugins"
-PAGE = (DOCS / "hooks.md").read_text(encoding="utf-8")
+PAGE = "\n".join((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("hooks", "hooks-engine", "publishing"))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
 
 
@@ -69,7 +69,7 @@ def test_every_hook_has_a_section_and_an_example(hail):
     assert sorted(sections) == sorted(HOOK_NAMES)
     code = (hail / "unnoise_hail" / "plugin.py").read_text()
     assert sorted(re.findall(r"^@hookimpl\ndef (\w+)", code, re.M)) == sorted(HOOK_NAMES)
-    links = set(re.findall(r"\]\(#(\w+)\)", PAGE))
+    links = set(re.findall(r"\]\((?:hooks-engine\.md)?#(\w+)\)", PAGE))
     assert links == set(HOOK_NAMES)
 
 
