@@ -15,7 +15,7 @@ from unnoise_video.writing import write_clip
 
 ROOT = Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.stem for path in (ROOT / "experiment" / "video").glob("*.yaml"))
-DATA = {"large": ["data.root=clips"], "loops": ["data.path=clips.npz"]}
+DATA = {"large": ["data.root=clips"], "loops": ["data.path=clips.npz"], "loops_text": ["data.path=clips.npz"]}
 
 
 @pytest.fixture(autouse=True)

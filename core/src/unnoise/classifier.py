@@ -1,10 +1,10 @@
-"""A small classifier that is trained on real training data only and judges what a model makes: for metrics."""
+"""Small networks that are trained on real training data only and judge what a model makes: for metrics."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -64,21 +64,49 @@ def train_classifier(
     Returns:
         the network, in evaluation mode.
     """
+
+    def loss(net: Net, rows: Tensor) -> Tensor:
+        return F.cross_entropy(net(vary(inputs[rows])), labels[rows], label_smoothing=recipe.smoothing)
+
+    return trained(build, loss, recipe, (inputs, labels), cache, "classifier")
+
+
+def trained(
+    build: Callable[[], Net],
+    loss: Callable[[Net, Tensor], Tensor],
+    recipe: Recipe,
+    data: Sequence[Tensor],
+    cache: Path | None = None,
+    name: str = "judge",
+) -> Net:
+    """Train a small network on real items; or look it up.
+
+    Args:
+        build: makes the network.
+        loss: the network and rows of the data, int64 ``(B,)`` -> the mean loss of these.
+        recipe: how; the global random state is left as it was.
+        data: tensors whose first axis is that of the items.
+        cache: where weights are kept under a hash of data and recipe, or None. A damaged file there is replaced.
+        name: how the file's name begins.
+
+    Returns:
+        the network, in evaluation mode.
+    """
     if cache is None:
-        return _train(build, inputs, labels, recipe, vary)
+        return _train(build, loss, recipe, len(data[0]))
     digest = hashlib.blake2b(digest_size=12)
     with torch.random.fork_rng(devices=[]):
         net = build()
-    shapes = {name: list(value.shape) for name, value in net.state_dict().items()}
-    digest.update(json.dumps([asdict(recipe), shapes, list(inputs.shape)]).encode())
-    digest.update(inputs.contiguous().numpy().tobytes())
-    digest.update(labels.contiguous().numpy().tobytes())
-    path = cache / f"classifier-{digest.hexdigest()}.safetensors"
+    shapes = {key: list(value.shape) for key, value in net.state_dict().items()}
+    digest.update(json.dumps([asdict(recipe), shapes, list(data[0].shape)]).encode())
+    for tensor in data:
+        digest.update(tensor.contiguous().numpy().tobytes())
+    path = cache / f"{name}-{digest.hexdigest()}.safetensors"
     if path.is_file():
         with suppress(OSError, SafetensorError, RuntimeError):
             net.load_state_dict(load_file(path))
             return net.eval()
-    net = _train(build, inputs, labels, recipe, vary)
+    net = _train(build, loss, recipe, len(data[0]))
     cache.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file(net.state_dict(), partial)
@@ -86,21 +114,18 @@ def train_classifier(
     return net
 
 
-def _train(
-    build: Callable[[], Net], inputs: Tensor, labels: Tensor, recipe: Recipe, vary: Callable[[Tensor], Tensor]
-) -> Net:
-    steps = min(max(recipe.epochs * len(inputs) // recipe.batch, recipe.min_steps), recipe.max_steps)
+def _train(build: Callable[[], Net], loss: Callable[[Net, Tensor], Tensor], recipe: Recipe, count: int) -> Net:
+    steps = min(max(recipe.epochs * count // recipe.batch, recipe.min_steps), recipe.max_steps)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(recipe.seed)
         net = build().train()
         optimiser = torch.optim.AdamW(net.parameters(), weight_decay=recipe.weight_decay)
         rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, total_steps=steps)
-        order = torch.cat([torch.randperm(len(inputs)) for _ in range(-(-steps * recipe.batch // len(inputs)))])
+        order = torch.cat([torch.randperm(count) for _ in range(-(-steps * recipe.batch // count))])
         for i in range(steps):
-            rows = order[i * recipe.batch : (i + 1) * recipe.batch]
-            loss = F.cross_entropy(net(vary(inputs[rows])), labels[rows], label_smoothing=recipe.smoothing)
+            value = loss(net, order[i * recipe.batch : (i + 1) * recipe.batch])
             optimiser.zero_grad()
-            torch.autograd.backward(loss)
+            torch.autograd.backward(value)
             optimiser.step()
             rate.step()
     return net.eval()

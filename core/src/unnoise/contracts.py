@@ -49,7 +49,14 @@ class Curves:
     unit: str = ""
 
 
-Column = Labels | Scalars | Curves
+@dataclass(frozen=True)
+class Texts:
+    """Words for every item, ``(N,)`` of numpy's string type; empty where unknown."""
+
+    values: NDArray[np.str_]
+
+
+Column = Labels | Scalars | Curves | Texts
 """What is known of every item. A subclass with a class attribute ``condition`` names the registered condition that a
 model is told it by, in place of the usual one of its kind."""
 
@@ -296,7 +303,7 @@ class Evidence:
     Args:
         generated: items made by the model.
         conditions: what each was asked to be: condition name -> raw values ``(N,)`` or ``(N, K)``, as in a data set's
-            columns.
+            columns; of a text the words.
         train, test: real data.
         noise: items decoded from pure noise, for the ceiling.
         seed: for whatever the metric draws.

@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from unnoise.contracts import Column, Labels, Scalars
+from unnoise.contracts import Column, Labels, Scalars, Texts
 from unnoise.errors import UserError
 
 TABLES = ("labels.csv", "labels.jsonl", "captions.csv", "captions.jsonl", "metadata.csv", "metadata.jsonl")
 """Names under which a table is looked for."""
+WORDS = ("text", "caption")
+"""Columns of a table that hold words."""
 
 
 class UnreadableError(Exception):
@@ -119,8 +121,9 @@ def read_table(folder: Path, name: str = "") -> dict[str, dict[str, Any]] | None
 
 
 def columns_of(known: Mapping[str, Mapping[str, Any]], kept: Sequence[str]) -> dict[str, Column]:
-    """Columns for the files ``kept``: those that hold only numbers become scalars, the rest (and always ``class``)
-    classes. Classes are named by the whole table, so both splits have the same.
+    """Columns for the files ``kept``: ``text`` and ``caption`` are words; of the others those that hold only numbers
+    become scalars, the rest (and always ``class``) classes. Classes are named by the whole table, so both splits have
+    the same.
 
     Args:
         known: path -> column -> value, of all files.
@@ -130,6 +133,9 @@ def columns_of(known: Mapping[str, Mapping[str, Any]], kept: Sequence[str]) -> d
     columns: dict[str, Column] = {}
     for name in names:
         values = {path: row[name] for path, row in known.items() if row.get(name) not in (None, "")}
+        if name in WORDS:
+            columns[name] = Texts(np.array([str(values.get(path, "")) for path in kept], dtype=np.str_))
+            continue
         numbers = {path: _number(value) for path, value in values.items()}
         if name != "class" and numbers and not any(map(math.isnan, numbers.values())):
             columns[name] = Scalars(np.array([numbers.get(path, math.nan) for path in kept], dtype=np.float64))

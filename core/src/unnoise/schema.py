@@ -176,7 +176,9 @@ class ConditionsConfig:
     dropout: float = ranged(0.1, 0, 1)
     """Share of training samples whose condition is hidden, which classifier-free guidance needs."""
     tokens: bool = False
-    """Also offer every condition as a token for cross-attention."""
+    """Also offer every condition as a token for cross-attention, and a text as a token for every piece of it."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Name of a condition -> its options: ``options.text.encoder=minilm``."""
 
 
 @dataclass
@@ -289,5 +291,8 @@ class EvalRequest(SamplingRequest):
     """Component: the real data to compare with; the run's own, or the modality's default."""
     metrics: list[str] = field(default_factory=list)
     """Which metrics; all of the modality's if empty."""
+    split: str = "train"
+    """Where no condition is named, whose conditions samples are asked for: "train" or "test", such as no training item
+    had."""
     samples: bool = False
     """Also write the samples there, as ``unnoise sample`` does."""

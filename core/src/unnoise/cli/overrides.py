@@ -34,6 +34,8 @@ FLAGS = {"-m": False, "--multirun": False, "--resolve": False} | dict.fromkeys(
 """Hydra's flags that make sense here, and whether a value follows."""
 STAR = re.compile(r"\+*([\w.]+)\.\*\.([\w.]+)=(.*)")
 """``process.*.schedule.name=flow``: a key below "every part"."""
+SPOKEN = re.compile(r"(\+*(?:condition|negative|other)(?:\.\w+)?)=(?=[^'\"\[{])(?!\w+\()(.*(?:,\s|[()]).*)", re.DOTALL)
+"""``condition.text=a (red:1.3) car, parked``: words that Hydra would take for a sweep, or not take at all."""
 
 
 def keys_of(node: type, prefix: str = "") -> Iterator[tuple[str, bool]]:
@@ -107,7 +109,12 @@ def _meant(verb: str, word: str) -> str:
 
 
 def parsed(word: str) -> Override:
-    """One override. ``process.*.key=value`` is spelled as a mapping, since Hydra's keys know no star."""
+    """One override. ``process.*.key=value`` is spelled as a mapping, since Hydra's keys know no star; words with
+    brackets, or a comma and a space, are quoted where a condition is asked for.
+    """
+    if match := SPOKEN.fullmatch(word):
+        value = match[2].replace("'", "\\'")
+        word = f"{match[1]}='{value}'"
     match = STAR.fullmatch(word)
     if match:
         head, tail, values = match[1], match[2].split("."), match[3].split(",")

@@ -64,6 +64,7 @@ def sample(words: list[str]) -> int:
       sampler=heun steps=20 spacing=karras
       sampler_options.eta=0.5 spacing_options.rho=5    of the sampler and the spacing
       condition.class=3          or condition=3 where the model knows one condition
+      condition.text="a (red:1.3) car"    words, with weights where wanted
       negative.class=5           steer away from this
       guidance.scale=3           1 is off; guidance.name=apg, guidance.interval=[-2,4], guidance.rescale=0.7, ...
       out=<folder> batch=64
@@ -84,6 +85,7 @@ def evaluate(words: list[str]) -> int:
       n=1000 seed=0              how many samples
       sampler=... steps=... spacing=... guidance.scale=... condition...    as for `unnoise sample`
       metrics=[name,...]         some of the modality's metrics only
+      split=test                 ask for what test items are, not training items
       data=<option> data.key=value   other real data to compare with
       out=<folder>               where scores.json goes
       samples=true               keep the samples beside it
@@ -202,7 +204,7 @@ def _evaluate(request: EvalRequest, real: list[str]) -> None:
         else:
             data = _other_data(model, real) if real else None
             n = 1000 if request.n is None else request.n
-            options = sampling_options(request)
+            options = {**sampling_options(request), "split": request.split}
             with enough_memory("lower batch"):
                 samples, scores = evaluate_run(model, n, request.seed, request.metrics, data=data, **options)
             record = samples.record

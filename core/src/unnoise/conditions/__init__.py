@@ -10,5 +10,15 @@ from unnoise.conditions.base import Condition, Raw
 from unnoise.conditions.classes import ClassCondition
 from unnoise.conditions.joint import Conditions, check_columns
 from unnoise.conditions.numbers import CurveCondition, ScalarCondition
+from unnoise.conditions.text import TextCondition
 
-__all__ = ["ClassCondition", "Condition", "Conditions", "CurveCondition", "Raw", "ScalarCondition", "check_columns"]
+__all__ = [
+    "ClassCondition",
+    "Condition",
+    "Conditions",
+    "CurveCondition",
+    "Raw",
+    "ScalarCondition",
+    "TextCondition",
+    "check_columns",
+]

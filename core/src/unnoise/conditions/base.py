@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unnoise.contracts import Column, Context, Curves, Labels, Scalars
+from unnoise.contracts import Column, Context, Curves, Labels, Scalars, Texts
 from unnoise.errors import UserError
 from unnoise.level import align
 
 Raw = Mapping[str, Tensor]
-"""Condition name -> raw values ``(B,)``, of a curve ``(B, K)``. A name that is left out is absent for every sample."""
+"""Condition name -> raw values ``(B,)``, of a curve or a text ``(B, K)``. A name that is left out is absent for every
+sample.
+"""
 
-CALLED: Mapping[type[Column], str] = {Labels: "a class", Scalars: "a number", Curves: "a curve"}
+CALLED: Mapping[type[Column], str] = {Labels: "a class", Scalars: "a number", Curves: "a curve", Texts: "a text"}
 """How messages call what a column holds."""
 
 
@@ -50,7 +54,9 @@ class Condition(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def from_column(cls, name: str, column: Column, dim: int, tokens: bool = False) -> Self:
-        """The condition that can say everything a data set's column says."""
+        """The condition that can say everything a data set's column says. What a subclass takes beside these are its
+        options, ``conditions.options.<name>`` of a config.
+        """
 
     @abstractmethod
     def raw(self, column: Column) -> Tensor:
@@ -78,6 +84,16 @@ class Condition(nn.Module, ABC):
     @abstractmethod
     def describe(self, raw: Tensor) -> list[Any]:
         """Raw values as JSON that :meth:`parse` understands; None where absent."""
+
+    def values(self, raw: Tensor) -> NDArray[Any]:
+        """Raw values as a data set's column holds them, for metrics."""
+        made: NDArray[Any] = raw.cpu().numpy()
+        return made
+
+    def prepare(self, raw: Tensor, cache: Path | None) -> None:
+        """Be told once, before training, of all raw values that it will show. What is computed of them may be kept in
+        ``cache``, a folder that is there.
+        """
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:

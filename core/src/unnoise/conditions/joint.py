@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from unnoise.conditions.base import Condition, Raw
 from unnoise.conditions.classes import ClassCondition
 from unnoise.conditions.numbers import CurveCondition, ScalarCondition
-from unnoise.contracts import Column, Context, Curves, Labels, Scalars
+from unnoise.conditions.text import TextCondition
+from unnoise.contracts import Column, Context, Curves, Labels, Scalars, Texts
 from unnoise.errors import UserError, did_you_mean
 from unnoise.plugins import get_registry
 from unnoise.plugins.signature import check_complete, check_options
@@ -27,7 +28,14 @@ def check_columns(columns: Mapping[str, Column], names: Sequence[str]) -> None:
             )
 
 
-_OF_COLUMN: dict[type, type[Condition]] = {Labels: ClassCondition, Scalars: ScalarCondition, Curves: CurveCondition}
+_OF_COLUMN: dict[type, type[Condition]] = {
+    Labels: ClassCondition,
+    Scalars: ScalarCondition,
+    Curves: CurveCondition,
+    Texts: TextCondition,
+}
+_GIVEN = ("name", "column", "dim", "tokens")
+"""Arguments of :meth:`Condition.from_column` that are no options."""
 
 
 def _kind_of(column: Column) -> type[Condition]:
@@ -56,16 +64,40 @@ class Conditions(nn.Module):
 
     @classmethod
     def from_columns(
-        cls, columns: Mapping[str, Column], names: Sequence[str], dim: int, tokens: bool = False
+        cls,
+        columns: Mapping[str, Column],
+        names: Sequence[str],
+        dim: int,
+        tokens: bool = False,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Conditions:
         """Conditions on the data set's columns ``names``.
 
+        Args:
+            columns: of the data.
+            names: which of them.
+            dim: width of the context.
+            tokens: whether there are tokens for cross-attention.
+            options: name -> options of that condition (:meth:`Condition.from_column`).
+
         Raises:
-            UserError: if the data has no such column.
+            UserError: if the data has no such column, or a condition no such option.
         """
         check_columns(columns, names)
-        chosen = {name: columns[name] for name in names}  # each once: a plugin may compute it then
-        return cls([_kind_of(c).from_column(name, c, dim, tokens) for name, c in chosen.items()], dim)
+        options = options or {}
+        for name in options:
+            if name not in names:
+                known = f"There is: {', '.join(names) or 'none'}."
+                raise UserError(
+                    f"conditions.options: there is no condition {name!r}.{did_you_mean(name, names)}", known
+                )
+        items = []
+        for name in names:
+            column, own = columns[name], options.get(name, {})  # looked up once: a plugin may compute it then
+            kind = _kind_of(column)
+            check_options(f"condition {name!r}", kind.from_column, own, _GIVEN)
+            items.append(kind.from_column(name, column, dim, tokens, **own))
+        return cls(items, dim)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Conditions:
@@ -156,7 +188,18 @@ class Conditions(nn.Module):
         if not full:
             return None
         contexts = [self[name](value) for name, value in full.items()]
-        tokens = [context.tokens for context in contexts if context.tokens is not None]
         vector = torch.stack([context.vector for context in contexts]).sum(0)
         curves = tuple(curve for context in contexts for curve in context.curves)
-        return Context(vector, torch.cat(tokens, 1) if tokens else None, curves=curves)
+        return Context(vector, *_side_by_side(contexts), curves=curves)
+
+
+def _side_by_side(contexts: Sequence[Context]) -> tuple[Tensor | None, Tensor | None]:
+    """The tokens of several contexts, and which of them are real; None where all are."""
+    having = [(c.tokens, c.token_mask) for c in contexts if c.tokens is not None]
+    if not having:
+        return None, None
+    tokens = torch.cat([own for own, _ in having], 1)
+    if all(mask is None for _, mask in having):
+        return tokens, None
+    masks = [own.new_ones(own.shape[:2], dtype=torch.bool) if mask is None else mask for own, mask in having]
+    return tokens, torch.cat(masks, 1)

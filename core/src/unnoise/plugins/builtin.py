@@ -86,6 +86,7 @@ def unnoise_conditions() -> list[Spec]:
         Spec("class", "unnoise.conditions:ClassCondition", "one of several names"),
         Spec("scalar", "unnoise.conditions:ScalarCondition", "a number"),
         Spec("curve", "unnoise.conditions:CurveCondition", "a number that changes over an item"),
+        Spec("text", "unnoise.conditions:TextCondition", "words, by an encoder of its own or somebody else's"),
     ]
 
 

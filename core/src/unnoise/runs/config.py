@@ -99,7 +99,7 @@ def _model_of(config: Mapping[str, Any]) -> dict[str, Any]:
     kept["train.optimizer"] = config["train"]["optimizer"]  # its moments are in the checkpoint
     if config["stage"] == "diffusion":
         kept |= {key: config[key] for key in ("representation", "denoiser", "process")}
-        kept["conditions"] = {key: config["conditions"][key] for key in ("use", "dim", "tokens")}
+        kept["conditions"] = {key: config["conditions"][key] for key in ("use", "dim", "tokens", "options")}
     return _flat(kept)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -38,6 +37,7 @@ def evaluate(
     condition: Any = None,
     data: Mapping[str, Any] | None = None,
     registry: Registry | None = None,
+    split: str = "train",
     **options: Any,
 ) -> tuple[Samples, list[Score]]:
     """Sample a model and judge the samples.
@@ -47,12 +47,18 @@ def evaluate(
         n: number of samples.
         seed: of the samples, and of whatever the metrics draw.
         metrics: names; all of the modality's if empty.
-        condition: what to ask for; if None, conditions are those of random training items. One of which the data knows
-            nothing is left out, and said to be.
+        condition: what to ask for; if None, conditions are those of random items of ``split``. One of which the data
+            knows nothing is left out, and said to be.
         data: another data set's node; the run's own if None.
         registry: where names are looked up.
+        split: "train", or "test" for conditions that the model need not have met.
         options: of :meth:`Model.sample`.
+
+    Raises:
+        UserError: as :meth:`Model.sample` and :func:`judge`, and for the name of no split.
     """
+    if split not in ("train", "test"):
+        raise UserError(f"split={split!r} does not exist", "split=train or split=test")
     registry = registry or get_registry()
     for name in metrics:
         registry.find("metric", name, model.manifest.modality)  # before the samples are made
@@ -60,8 +66,8 @@ def evaluate(
     train, test = build_splits(registry, config)
     known = model.denoiser.conditions
     if condition is None:
-        rows = _rows(seed, n, len(train))
-        columns = train.columns()
+        asked = train if split == "train" else test
+        rows, columns = _rows(seed, n, len(asked)), asked.columns()
         for name in (name for name in known.names if name not in columns):
             print(f"the data has no column {name!r}: samples are made without that condition", file=sys.stderr)
         raw = {name: known[name].raw(subset(columns[name], rows)) for name in known.names if name in columns}
@@ -70,12 +76,12 @@ def evaluate(
     samples = model.sample(n, seed, raw=raw, **options)
     evidence = Evidence(
         generated=samples.items,
-        conditions={name: value.numpy() for name, value in raw.items()},
+        conditions={name: known[name].values(value) for name, value in raw.items()},
         train=train,
         test=test,
         noise=noise_items(model, n, seed),
         seed=seed,
-        cache=_cache(model.run.folder),
+        cache=model.run.cache,
     )
     return samples, judge(evidence, model.manifest.modality, metrics, registry)
 
@@ -156,16 +162,6 @@ def write_scores(scores: Sequence[Score], record: Mapping[str, Any], path: Path)
 
     table = [{key: plain(value) for key, value in asdict(score).items()} for score in scores]
     write_json(path, {"scores": table, "samples": dict(record)})
-
-
-def _cache(run: Path) -> Path | None:
-    """Where metrics keep what they compute once; None for a run that cannot be written, as somebody else's."""
-    folder = run / "cache"
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK | os.X_OK) else None
 
 
 def _rows(seed: int, n: int, total: int) -> list[int]:

@@ -53,6 +53,18 @@ class Run:
         return self.folder / "config.yaml"
 
     @property
+    def cache(self) -> Path | None:
+        """Where what is computed once is kept, made if need be; None for a run that cannot be written, as somebody
+        else's.
+        """
+        folder = self.folder / "cache"
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError:
+            return None
+        return folder if os.access(folder, os.W_OK | os.X_OK) else None
+
+    @property
     def codec_folder(self) -> Path:
         """Where a codec is trained that this run needs and that was not trained before."""
         return self.folder / "codec"

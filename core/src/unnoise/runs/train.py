@@ -142,7 +142,7 @@ def _start_diffusion(config: RunConfig, run: Run, registry: Registry) -> Trainer
     if resumed:
         conditions = Conditions.from_config(run.manifest.conditions)
     else:
-        conditions = Conditions.from_columns(columns, wanted.use, wanted.dim, wanted.tokens)
+        conditions = Conditions.from_columns(columns, wanted.use, wanted.dim, wanted.tokens, wanted.options)
 
     def described(data: EncodedData) -> Manifest:
         if resumed:
@@ -173,6 +173,8 @@ def _start_diffusion(config: RunConfig, run: Run, registry: Registry) -> Trainer
     task = _task(config, registry, manifest, encoded)
     task.representation.load_state_dict(representation.state_dict())
     task.to(device)
+    for name, values in raw.items():
+        task.denoiser.conditions[name].prepare(values, run.cache)
     if config.train.compile:
         task.denoiser.network.compile()
     events = _events(run, registry, lambda step: _preview(config, run, task, encoded, step))

@@ -150,7 +150,7 @@ class Subject:
             layout=self.representation.layout.to_json(),
             processes=processes,
             parametrizations=parametrizations,
-            conditions=Conditions.from_columns(columns, use.use, use.dim, use.tokens).config(),
+            conditions=Conditions.from_columns(columns, use.use, use.dim, use.tokens, use.options).config(),
         )
 
     def assemble(self) -> Assembly:

@@ -70,6 +70,7 @@ def unnoise_metrics() -> Iterable[Spec]:
         _spec("loudness", "metrics.health:LoudnessMetric", "error of the level in decibels"),
         _spec("curves", "metrics.curves:CurvesMetric", "error of the curves of loudness and pitch"),
         _spec("health", "metrics.health:HealthMetric", "silence, clipping and offset"),
+        _spec("retrieval", "metrics.retrieval:CaptionMetric", "how often a sound fits its own words best, among 32"),
         _spec("memorisation", "metrics.judged:MemorisationMetric", "distance to the nearest training sound"),
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,15 @@ class Classifier(nn.Module):
         self.body = nn.Sequential(*layers, nn.Dropout(0.3), nn.Linear(8 * width, FEATURES), nn.ReLU())
         self.head = nn.Linear(FEATURES, classes)
 
+    @classmethod
+    def standardised(cls, pictures: Tensor, classes: int) -> Self:
+        """A fresh one with mean and deviation of uint8 pictures ``(N, channels, height, width)``."""
+        net = cls(pictures.shape[1], max(pictures.shape[2:]), classes)
+        values = pictures.transpose(0, 1).flatten(1).float() / 255
+        net.mean.copy_(values.mean(1)[:, None, None])
+        net.std.copy_(values.std(1).clamp(min=1 / 255)[:, None, None])
+        return net
+
     def features(self, x: Tensor) -> Tensor:
         """uint8 pictures ``(B, channels, height, width)`` -> ``(B, 64)``."""
         features: Tensor = self.body((x.float() / 255 - self.mean) / self.std)
@@ -84,18 +94,11 @@ def train_classifier(
         cache: where weights are kept.
     """
     recipe = recipe or Recipe()
-
-    def build() -> Classifier:
-        net = Classifier(pictures.shape[1], max(pictures.shape[2:]), classes)
-        values = pictures.transpose(0, 1).flatten(1).float() / 255
-        net.mean.copy_(values.mean(1)[:, None, None])
-        net.std.copy_(values.std(1).clamp(min=1 / 255)[:, None, None])
-        return net
-
-    return classifier.train_classifier(build, pictures, labels, recipe, partial(_shifted, limit=recipe.shift), cache)
+    build, vary = partial(Classifier.standardised, pictures, classes), partial(shifted, limit=recipe.shift)
+    return classifier.train_classifier(build, pictures, labels, recipe, vary, cache)
 
 
-def _shifted(x: Tensor, limit: int) -> Tensor:
+def shifted(x: Tensor, limit: int) -> Tensor:
     """A batch moved by up to ``limit`` pixels along both sides; what moves in repeats the border."""
     down, right = torch.randint(0, 2 * limit + 1, (2,)).tolist()
     padded = F.pad(x.float(), (limit, limit, limit, limit), mode="replicate").to(x.dtype)

@@ -83,5 +83,12 @@ def contact_sheet(items: Sequence[Picture], labels: Sequence[str] = (), columns:
         image = to_image(item).resize((width * factor, height * factor), Image.Resampling.NEAREST)
         sheet.paste(image, (x, y), image if image.mode == "RGBA" else None)
         if labels:
-            draw.text((x, y + height * factor), labels[i], fill="black", font=font)
+            fitting = fitted(labels[i], font, cell[0] - gap)
+            draw.text((x, y + height * factor), fitting, fill="black", font=font)
     return sheet
+
+
+def fitted(text: str, font: Any, width: int) -> str:
+    """A text, cut to so many pixels."""
+    kept = next(n for n in range(len(text), -1, -1) if font.getlength(text[:n]) <= width)
+    return text[:kept]

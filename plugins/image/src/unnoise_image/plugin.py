@@ -31,6 +31,7 @@ def unnoise_datasets() -> Iterable[Spec]:
         _spec("digits", "data.digits:Digits", "1,797 handwritten digits of 8x8 pixels, part of scikit-learn"),
         _spec("fashion", "data.fashion:FashionMnist", "70,000 garments of 28x28 pixels, from IDX files"),
         _spec("folder", "data.folder:Folder", "a folder of pictures, classes by sub-folder or by table"),
+        _spec("captions", "data.captions:Captions", "captioned pictures of one file"),
     ]
 
 
@@ -64,6 +65,7 @@ def unnoise_metrics() -> Iterable[Spec]:
     return [
         _spec("classifier", "metrics:ClassifierMetric", "class accuracy, Frechet and kernel distance, own features"),
         _spec("lite0", "metrics:Lite0Metric", "Frechet and kernel distance in features of an ImageNet network"),
+        _spec("retrieval", "retrieval:CaptionMetric", "how often a picture fits its own caption best, among 32"),
         _spec("memorisation", "metrics:MemorisationMetric", "distance to the nearest training picture"),
     ]
 

@@ -63,6 +63,7 @@ def unnoise_metrics() -> Iterable[Spec]:
         _spec("clips", "metrics.judged:MotionFeatureMetric", "Frechet distance of clips in spatio-temporal features"),
         _spec("physics", "metrics.motion:PhysicsMetric", "paths of bouncing digits against their physics"),
         _spec("temporal", "metrics.motion:TemporalMetric", "motion, jerk, flicker and drift beside real clips"),
+        _spec("retrieval", "metrics.retrieval:CaptionMetric", "how often a clip fits its own words best, among 32"),
         _spec("memorisation", "metrics.judged:MemorisationMetric", "distance to the nearest training clip"),
     ]
 

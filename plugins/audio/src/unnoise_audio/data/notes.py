@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from unnoise.contracts import Column, Dataset, Labels
+from unnoise.contracts import Column, Dataset, Labels, Texts
 from unnoise.errors import UserError
 from unnoise_audio.data.base import SoundColumns
 from unnoise_audio.sound import Sound, frequency, note_name
@@ -18,7 +18,7 @@ LEVELS = (-30.0, -14.0)
 
 class Notes(Dataset):
     """Single notes of four instruments, plucked, bowed, blown and struck. Columns: ``instrument``, ``pitch`` ("A4"),
-    and what is measured (:class:`unnoise_audio.data.base.SoundColumns`).
+    ``text``, a sentence by template, and what is measured (:class:`unnoise_audio.data.base.SoundColumns`).
 
     Instruments and pitches follow each other evenly; loudness, duration and what a player varies are drawn for every
     note from the seed of its split, so that no test note is a training note. The notes never depend on the run's seed:
@@ -69,6 +69,7 @@ class Notes(Dataset):
         given = {
             "instrument": Labels(self._instruments.astype(np.int64), self._names),
             "pitch": Labels(self._pitches.astype(np.int64), tuple(map(note_name, self._keys))),
+            "text": Texts(np.array(self.captions(), dtype=np.str_)),
         }
         self._columns = SoundColumns(self._all, given)
 

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from unnoise.contracts import Column, Dataset, Labels
+from unnoise.archives import averaged, caption, chosen_rows, read_archive, read_known
+from unnoise.contracts import Column, Dataset, Labels, Texts
 from unnoise.errors import UserError
 from unnoise_video.clip import Clip
 from unnoise_video.data.folder import measured
 
 _LAYOUT = "it holds clips (N, T, H, W, C) as uint8, split (N,) as text, and maybe group (N,) with group_names"
+_MISSING = "give the .npz file of clips: data.path=...; docs/video.md says how to make one"
 
 
 class Archive(Dataset):
     """Short loops of one size in an ``.npz`` file: ``clips`` uint8 ``(N, T, H, W, C)``, ``split`` ("train" or "test"),
     and maybe ``group`` (int) with ``group_names``, which become the ``class``. Beside it may lie a ``.json`` file with
-    a list of what is known of each: ``label``, a caption, and ``loop_ms``, from which the frame rate follows.
+    a list of what is known of each: ``label``, a caption, ``tags``, a list of words, and ``loop_ms``, from which the
+    frame rate follows.
 
-    Columns: ``class``, ``fps``, ``duration``.
+    Columns: ``text``, ``class``, ``fps``, ``duration``.
 
     Args:
         split: "train" or "test".
@@ -32,6 +33,7 @@ class Archive(Dataset):
         size: pixels a side, to which frames are averaged down; as in the file if left out.
         fps: of clips whose loop time is not known.
         groups: only clips of these groups; all if empty.
+        tags: most words that follow the label in a text.
 
     Raises:
         UserError: if a file is missing, is no such file, or holds no clip of the split.
@@ -46,25 +48,21 @@ class Archive(Dataset):
         size: int | None = None,
         fps: float = 8.0,
         groups: Sequence[str] = (),
+        tags: int = 0,
     ) -> None:
         file = Path(path).expanduser()
-        arrays = _arrays(file)
+        arrays = read_archive(file, "clips", 5, _LAYOUT, _MISSING)
         clips, names = arrays["clips"], tuple(map(str, arrays["group_names"]))
-        unknown = sorted(set(groups) - set(names))
-        if unknown:
-            raise UserError(f"{file} has no group {unknown[0]!r}", f"there is: {', '.join(names)}")
-        wanted = arrays["split"] == split
-        if groups:
-            wanted &= np.isin(arrays["group"], [names.index(name) for name in groups])
-        index = np.flatnonzero(wanted)
+        index = chosen_rows(arrays, file, split, groups)
         if not len(index):
             raise UserError(f"{file} holds no clip of the {split} split", "look at its 'split', or change data.groups")
-        known = _known(file.with_suffix(".json"), len(clips))
+        known = read_known(file.with_suffix(".json"), len(clips), "clip")
         rates = [_rate(known[i], clips.shape[1], fps) for i in index]
         chosen = clips[index] if size is None else averaged(clips[index], size)
         self._items = [Clip(frames, rate) for frames, rate in zip(chosen, rates, strict=True)]
-        self._captions = [str(known[i].get("label", "")) for i in index]
+        self._captions = [caption(known[i], tags) for i in index]
         self._columns: dict[str, Column] = measured(self._items)
+        self._columns["text"] = Texts(np.array(self._captions, dtype=np.str_))
         if names:
             self._columns["class"] = Labels(arrays["group"][index].astype(np.int64), names)
 
@@ -83,54 +81,6 @@ class Archive(Dataset):
 
     def notes(self) -> Sequence[str]:
         return [f"archive: {len(self)} clips of {len(self._items[0].frames)} frames"]
-
-
-def averaged(clips: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Clips ``(N, T, H, W, C)`` with blocks of pixels averaged, so that a side has ``size``.
-
-    Raises:
-        UserError: if that does not divide the sides.
-    """
-    n, frames, height, width, channels = clips.shape
-    if size < 1 or height % size or width % size:
-        raise UserError(f"clips of {height}x{width} cannot be averaged to {size}", "data.size divides both sides")
-    blocks = clips.reshape(n, frames, size, height // size, size, width // size, channels)
-    return np.asarray(blocks.mean((3, 5)).round().astype(np.uint8))
-
-
-def _arrays(file: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a file, checked against each other."""
-    if not file.is_file():
-        raise UserError(
-            f"{file} is missing", "give the .npz file of clips: data.path=...; docs/video.md says how to make one"
-        )
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
-    except Exception as error:  # zipfile and numpy raise almost anything on damaged data
-        raise UserError(f"{file} cannot be read: {str(error).partition(chr(10))[0]}", _LAYOUT) from error
-    clips, split = found.get("clips"), found.get("split")
-    if clips is None or clips.ndim != 5 or clips.dtype != np.uint8 or split is None or split.shape != clips.shape[:1]:
-        shapes = ", ".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in sorted(found.items()))
-        raise UserError(f"{file} holds {shapes or 'nothing'}", _LAYOUT)
-    names = found.setdefault("group_names", np.array([], dtype=str))
-    group = found.setdefault("group", np.full(len(clips), -1))
-    if group.shape != split.shape or group.dtype.kind not in "iu" or group.max(initial=-1) >= max(len(names), 0):
-        raise UserError(f"{file}: group and group_names do not fit", _LAYOUT)
-    return found
-
-
-def _known(file: Path, count: int) -> list[Mapping[str, Any]]:
-    """What is said of each clip; nothing where there is no file."""
-    if not file.is_file():
-        return [{}] * count
-    try:
-        known = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} cannot be read: {error}", "it is a JSON list, one object a clip") from error
-    if not isinstance(known, list) or len(known) != count or not all(isinstance(entry, dict) for entry in known):
-        raise UserError(f"{file} does not have one object for each of {count} clips", "it is a JSON list of objects")
-    return known
 
 
 def _rate(known: Mapping[str, Any], frames: int, default: float) -> float:

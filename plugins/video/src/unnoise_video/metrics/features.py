@@ -90,7 +90,7 @@ def frame_network(clips: Tensor, labels: Tensor, classes: int, max_steps: int, c
     frames = clips[torch.arange(len(clips))[:, None], index].flatten(0, 1)
     recipe = Recipe(min_steps=min(400, max_steps), max_steps=max_steps)
     return train_classifier(
-        lambda: _standardised(Watcher(clips.shape[2], classes, 24, motion=False), clips),
+        lambda: standardised(Watcher(clips.shape[2], classes, 24, motion=False), clips),
         frames, labels.repeat_interleave(PER_CLIP), recipe, cache=cache,
     )  # fmt: skip
 
@@ -115,12 +115,12 @@ def motion_network(clips: Tensor, labels: Tensor | None, classes: int, max_steps
     wanted = torch.cat([3 * named + played for played in range(3)])
     recipe = Recipe(min_steps=min(400, max_steps), max_steps=max_steps, batch=32)
     return train_classifier(
-        lambda: _standardised(Watcher(clips.shape[2], 3 * max(classes, 1), 16, motion=True), clips),
+        lambda: standardised(Watcher(clips.shape[2], 3 * max(classes, 1), 16, motion=True), clips),
         inputs, wanted, recipe, cache=cache,
     )  # fmt: skip
 
 
-def _standardised(net: Watcher, clips: Tensor) -> Watcher:
+def standardised(net: Watcher, clips: Tensor) -> Watcher:
     """With the mean and deviation of the clips' channels."""
     some = clips[:: max(len(clips) // 256, 1)].transpose(0, 2).flatten(1).float() / 255
     net.mean.copy_(some.mean(1)[:, None, None])
