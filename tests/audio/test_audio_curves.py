@@ -11,7 +11,7 @@ import torch
 import unnoise
 from unnoise.cli.main import main
 from unnoise.conditions import Conditions
-from unnoise.contracts import Curves, Evidence
+from unnoise.contracts import Curves, Evidence, MapShape
 from unnoise.errors import UserError
 from unnoise.layout import Layout, Part
 from unnoise.level import Level
@@ -105,7 +105,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_see_where_a_curve_changes_and_padding_changes_nothing(name):
-    net = NETWORKS[name](curve_dim=8).eval()
+    net = NETWORKS[name](maps=[MapShape((12,), 8)]).eval()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     counts = torch.tensor([11, 4])

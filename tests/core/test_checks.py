@@ -60,9 +60,10 @@ def outcome(plugin, check, **kwargs):
             {
                 "padding_changes_nothing": "no axis of variable size",
                 "order_changes_nothing": "Representation.unordered names no axis",
+                "takes_control": "the default denoiser takes no control",
             },
         ),
-        ("flock", {}),
+        ("flock", {"takes_control": "the default denoiser takes no control"}),
     ],
 )
 def test_a_healthy_plugin_passes(site, plugin, skipped):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from unnoise.conditions import Conditions, CurveCondition
-from unnoise.contracts import Context, Curves, Labels, Network, Scalars
+from unnoise.contracts import Context, Curves, Labels, MapShape, Network, Scalars
 from unnoise.denoiser import Denoiser
 from unnoise.errors import Caution, UserError
 from unnoise.guidance import CFG
@@ -130,13 +130,13 @@ def test_the_null_the_gap_and_the_points_are_told_apart():
     conditions = made()
     own = conditions["height"]
     given = conditions({"height": own.raw(COLUMN)}, 3)
-    (curve,) = given.curves
+    (curve,) = given.maps
     assert curve.shape == (3, 5, 6) and torch.equal(given.vector, curve.mean(1))
     assert torch.equal(curve[2], own.null.expand(5, 6))  # nothing is known
     assert torch.equal(curve[1, 1:3], own.gap.expand(2, 6))  # known to be without
     numbers = own.mlp(_features((COLUMN.values[0] - own.mean) / own.std))
     torch.testing.assert_close(curve[0], numbers)
-    assert torch.equal(conditions(None, 3).curves[0], own.null.expand(3, 5, 6))
+    assert torch.equal(conditions(None, 3).maps[0], own.null.expand(3, 5, 6))
 
 
 def _features(z):
@@ -148,7 +148,7 @@ def _features(z):
 def test_absent_points_send_no_gradient_to_the_features_and_no_nan_anywhere():
     conditions = made()
     context = conditions({"height": conditions["height"].raw(COLUMN)}, 3)
-    (context.vector.sum() + context.curves[0].square().sum()).backward()
+    (context.vector.sum() + context.maps[0].square().sum()).backward()
     assert all(torch.isfinite(p.grad).all() for p in conditions.parameters())
 
 
@@ -184,9 +184,9 @@ def test_config_and_weights_rebuild_the_same_condition():
     again.load_state_dict(conditions.state_dict())
     raw = {name: conditions[name].raw(columns[name]) for name in columns}
     a, b = conditions(raw, 3), again(raw, 3)
-    assert torch.equal(a.vector, b.vector) and torch.equal(a.curves[0], b.curves[0])
-    assert a.tokens.shape == (3, 2, 6) and conditions.curves == ("height",)
-    torch.testing.assert_close(a.vector, a.curves[0].mean(1) + conditions["class"](raw["class"]).vector)
+    assert torch.equal(a.vector, b.vector) and torch.equal(a.maps[0], b.maps[0])
+    assert a.tokens.shape == (3, 2, 6) and conditions.maps == {"height": MapShape((5,), 6)}
+    torch.testing.assert_close(a.vector, a.maps[0].mean(1) + conditions["class"](raw["class"]).vector)
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
@@ -219,20 +219,20 @@ def test_several_curves_are_joined_as_a_sum_of_any_number_of_points():
 class Follow(Network):
     """Says nothing but what the curve says, wherever it is."""
 
-    def __init__(self, layout, context_dim, curve_dim=0):
+    def __init__(self, layout, context_dim, maps=()):
         super().__init__()
-        self.join = JoinCurves(curve_dim, 1)
+        self.join = JoinCurves(maps[0].channels, 1)
 
     def forward(self, x, level, context, previous=None, residuals=None):
         assert isinstance(context, Context)
-        return {"x": self.join(context.curves, x.masks["time"])}
+        return {"x": self.join(context.maps, x.masks["time"])}
 
 
 def denoiser():
     layout = Layout((Part("x", "gaussian", ("time", 1)),))
     product = Product.from_config(layout, {"parts": {"x": {"name": "gaussian", "schedule": {"name": "cosine"}}}})
     parametrization = Parametrization("x0", product.processes["x"].schedule)
-    return Denoiser(Follow(layout, 6, curve_dim=6), made(), product, {"x": parametrization})
+    return Denoiser(Follow(layout, 6, maps=[MapShape((5,), 6)]), made(), product, {"x": parametrization})
 
 
 def test_guidance_steers_from_the_negative_curve_point_by_point():
@@ -243,7 +243,7 @@ def test_guidance_steers_from_the_negative_curve_point_by_point():
     chosen = plan("ddim", own.product, 3)
     asked, against = (own.conditions.parse({"height": v}, 2) for v in ([[1, 5], [5, 2]], [[3, 3, 1], None]))
     found = sample(own, x_T, chosen, noise.seeds, asked, CFG(3.0, against))
-    branches = [own.conditions(raw, 2).curves[0].detach().double().numpy() for raw in (asked, against)]
+    branches = [own.conditions(raw, 2).maps[0].detach().double().numpy() for raw in (asked, against)]
     weight, bias = (p.detach().double().numpy() for p in own.network.join.parameters())
     for i, count in enumerate(sizes.tolist()):
         at = np.linspace(0, 4, count)
@@ -269,8 +269,8 @@ def test_a_run_on_a_curve_needs_a_network_that_takes_it(tmp_path, monkeypatch):
         with pytest.raises(UserError, match="condition 'path' is a curve, which denoiser 'mlp' does not take"):
             train(config, tmp_path / "run")
         assert not (tmp_path / "run").exists()
-        with pytest.raises(UserError, match="option 'curve_dim' is set by the engine"):
-            train({**config, "denoiser": {"name": "mlp", "curve_dim": 3}}, tmp_path / "run")
+        with pytest.raises(UserError, match="option 'maps' is set by the engine"):
+            train({**config, "denoiser": {"name": "mlp", "maps": 3}}, tmp_path / "run")
     finally:
         sys.modules.pop("unnoise_toy.parts", None)
         registry._registry.cache_clear()

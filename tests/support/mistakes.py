@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from unnoise.contracts import Kept, Labels
+from unnoise.contracts import Kept, Labels, Place
 from unnoise.sampling import plan
 from unnoise.schedules import cosine
 from unnoise.state import State
@@ -148,6 +148,18 @@ def forward_by_random_features(self, x, level, context, previous=None, residuals
     return {"x": self.net(told(x, level, context)) + torch.sin(x.parts["x"] * self.frequencies)}
 
 
+def features_of_the_middle(self, x, level, context, previous=None, residuals=()):
+    return [self.net[:2](told(x, level, context))]
+
+
+def cut_of_the_middle(self, blocks=None):
+    return [Place(self.net[0].out_features, -1)]
+
+
+def cut_of_two(self, blocks=None):
+    return [Place(self.net[0].out_features, -1)] * 2
+
+
 def pool_over_padding(self, h, mask):
     return h.mean(1, keepdim=True)
 
@@ -225,6 +237,13 @@ MISTAKES = [
     ("negative_cancels", "toy", toy_network(forward=forward_that_always_drops), "dropout in eval mode"),
     ("infill_keeps", "toy", change("Plane", kept=kept_in_another_scale), "differs from encode(items)"),
     ("infill_keeps", "toy", change("Plane", kept=kept_and_splice_forgotten), "Kept.splice"),
+    (
+        "takes_control",
+        "toy",
+        toy_network(features=features_of_the_middle, cut=cut_of_the_middle),
+        "forward() or features() does not use residuals",
+    ),
+    ("takes_control", "toy", toy_network(features=features_of_the_middle, cut=cut_of_two), "cut() names 2 places"),
     ("overfits", "toy", toy_network(forward=forward_of_a_constant), "mean loss only went"),
     ("save_and_load", "toy", toy_network(forward=forward_by_random_features), "two loads of one run"),
     ("save_and_load", "toy", change("Plane", __init__=scale_in_no_checkpoint), "persistent=False"),

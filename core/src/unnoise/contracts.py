@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from unnoise.correlation import correlations
 from unnoise.errors import UserError
 from unnoise.layout import Layout
 from unnoise.level import Level
@@ -50,15 +51,38 @@ class Curves:
 
 
 @dataclass(frozen=True)
+class Maps:
+    """Numbers all over every item: float32 ``(N, *points, channels)``, points at equal distances along each axis of the
+    map, from the item's beginning to its end; NaN where unknown. ``unit`` is for people.
+    """
+
+    values: NDArray[np.float32]
+    unit: str = ""
+
+
+@dataclass(frozen=True)
 class Texts:
     """Words for every item, ``(N,)`` of numpy's string type; empty where unknown."""
 
     values: NDArray[np.str_]
 
 
-Column = Labels | Scalars | Curves | Texts
+Column = Labels | Scalars | Curves | Maps | Texts
 """What is known of every item. A subclass with a class attribute ``condition`` names the registered condition that a
 model is told it by, in place of the usual one of its kind."""
+
+
+@dataclass(frozen=True)
+class MapShape:
+    """How large a map is; a curve is a map along one axis.
+
+    Args:
+        points: along each axis.
+        channels: numbers at each point.
+    """
+
+    points: tuple[int, ...]
+    channels: int = 1
 
 
 class Dataset(ABC):
@@ -144,6 +168,10 @@ class Representation(nn.Module, ABC):
         """A training-time variation of encoded items, drawn from ``noise`` with purpose "augment"."""
         return state
 
+    def augment_maps(self, maps: Mapping[str, Tensor], noise: Noise) -> dict[str, Tensor]:
+        """Raw maps of the items that :meth:`augment` varied, varied alike: the same noise gives the same draws."""
+        return dict(maps)
+
     def sizes(self, noise: Noise) -> dict[str, Tensor]:
         """Number of elements on each variable axis for new samples, int64 ``(B,)`` each, drawn from ``noise``
         with purpose "sizes".
@@ -228,23 +256,40 @@ class Context:
         vector: ``(B, context_dim)``, the sum of all conditions' vectors; for AdaLN and the like.
         tokens: ``(B, L, context_dim)`` for cross-attention, or None.
         token_mask: bool ``(B, L)``, True where a token is real, or None where all are.
-        curves: ``(B, K, context_dim)`` each, K points at equal distances from the beginning of an item's variable axis
-            to its end, which the network joins to its input (:class:`unnoise.nn.JoinCurves`).
+        maps: ``(B, *points, channels)`` each, points at equal distances from the beginning of an axis of the item to
+            its end, which the network joins to its input (:class:`unnoise.nn.JoinMaps`). A curve is the map along one
+            axis (:class:`unnoise.nn.JoinCurves`).
     """
 
     vector: Tensor
     tokens: Tensor | None = None
     token_mask: Tensor | None = None
-    curves: tuple[Tensor, ...] = ()
+    maps: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something is added to a network's features.
+
+    Args:
+        width: number of channels.
+        axis: which axis of the features holds them.
+    """
+
+    width: int
+    axis: int
 
 
 class Network(nn.Module, ABC):
     """A denoiser network, built as ``cls(layout, context_dim, **options)``.
 
     ``layout`` is the process's: a part's ``tokens`` says how many values a noised categorical element takes.
-    ``context_dim`` is 0 for an unconditional model; ``context`` is None then. A network with a parameter ``curve_dim``
-    joins ``context.curves`` to its input: it is given the size of their points, 0 where there are none. Only such a
-    network can be told a curve.
+    ``context_dim`` is 0 for an unconditional model; ``context`` is None then. A network with a parameter ``maps``
+    joins ``context.maps`` to its input: it is given their shapes (:class:`MapShape`). Only such a network can be told a
+    curve or a map.
+
+    A network that takes control (:mod:`unnoise.control`) also has :meth:`features` and :meth:`cut`. The branch of a
+    control is such a network with one more map, cut down to what its features need.
     """
 
     self_conditioning: bool = False
@@ -274,6 +319,68 @@ class Network(nn.Module, ABC):
             elements are ignored, and padding must not change any other value.
         """
 
+    def features(
+        self, x: State, level: Level, context: Context | None, previous: Mapping[str, Tensor] | None = None
+    ) -> list[Tensor]:
+        """What :meth:`forward` adds ``residuals`` to, in their order; arguments as there.
+
+        Raises:
+            UserError: if the network takes no control.
+        """
+        raise _uncontrolled(self)
+
+    def cut(self, blocks: int | None = None) -> list[Place]:
+        """Drop what :meth:`features` does not need; of networks with blocks in a row, all but the first ``blocks``.
+
+        Returns:
+            the places of the features that are left, which are the first of all.
+
+        Raises:
+            UserError: if the network takes no control, or has not so many blocks.
+        """
+        raise _uncontrolled(self)
+
+
+def _uncontrolled(network: Network) -> UserError:
+    message = f"denoiser {type(network).__name__} takes no control"
+    return UserError(message, "train a base with a denoiser that does: one that has features() and cut()")
+
+
+class MapMaker(ABC):
+    """A map that can be made of any item of a modality (the edges of a picture), registered as a "map"; its name is
+    that of the condition. Built as ``cls(**options)``.
+    """
+
+    @abstractmethod
+    def __call__(self, items: Sequence[Any]) -> NDArray[np.float32]:
+        """The maps of items of one size, ``(N, *points, channels)``; NaN where unknown.
+
+        Raises:
+            UserError: if items alone do not tell.
+        """
+
+    def read(self, path: Path) -> NDArray[np.float32]:
+        """Maps that somebody drew, ``(n, *points, channels)``, from a file or folder in the modality's formats.
+
+        Raises:
+            UserError: if they cannot be read.
+        """
+        raise UserError(f"{path} cannot be read as a map", "give an array in a file .npy")
+
+    def agreement(
+        self, wanted: NDArray[np.float32], items: Sequence[Any], train: Dataset, cache: Path | None = None
+    ) -> NDArray[np.float64]:
+        """How well items follow the maps they were asked to, ``(N,)``, 1 at best: the correlation of their own maps
+        with those, over all points that are known; 0 where either does not vary.
+
+        Args:
+            wanted: ``(N, *points, channels)``.
+            items: as many.
+            train: real data, to train a judge on.
+            cache: a folder where a judge may be kept, or None.
+        """
+        return correlations(self(items), wanted)
+
 
 @dataclass(frozen=True)
 class Score:
@@ -297,17 +404,28 @@ class Score:
 
 
 @dataclass(frozen=True)
+class AskedMaps:
+    """Maps that samples were asked to follow, ``wanted (N, *points, channels)``, and what makes such maps."""
+
+    maker: MapMaker
+    wanted: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All that a metric may look at.
 
     Args:
         generated: items made by the model.
-        conditions: what each was asked to be: condition name -> raw values ``(N,)`` or ``(N, K)``, as in a data set's
-            columns; of a text the words.
+        conditions: what each was asked to be: condition name -> raw values ``(N,)``, ``(N, K)`` or ``(N, *points,
+            channels)``, as in a data set's columns; of a text the words.
         train, test: real data.
         noise: items decoded from pure noise, for the ceiling.
         seed: for whatever the metric draws.
         cache: a folder, there already, where a metric may keep what it computed on real data, or None.
+        maps: name -> maps that the generated items were asked to follow.
+        restored: the real items that those maps are of, encoded and decoded; empty without maps.
+        untold: items of the same seeds and conditions that were not told the maps; empty without maps.
     """
 
     generated: Sequence[Any]
@@ -317,6 +435,9 @@ class Evidence:
     noise: Sequence[Any] = ()
     seed: int = 0
     cache: Path | None = None
+    maps: Mapping[str, AskedMaps] = field(default_factory=dict)
+    restored: Sequence[Any] = ()
+    untold: Sequence[Any] = ()
 
 
 class Metric(ABC):

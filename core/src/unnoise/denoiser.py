@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unnoise.conditions import Conditions, Raw
-from unnoise.contracts import Network
+from unnoise.contracts import Context, Network
 from unnoise.layout import Layout, Part
 from unnoise.level import Level, align, on_device
 from unnoise.parametrization import Parametrization, Scalings
@@ -19,6 +19,9 @@ from unnoise.prediction import Prediction
 from unnoise.processes import Product
 from unnoise.schedules import Times
 from unnoise.state import State, project
+
+Residuals = Callable[[State, Level, Context | None, Mapping[str, Tensor] | None], Sequence[Tensor]]
+"""What is added to a network's features, of what the network itself is given (:mod:`unnoise.control`)."""
 
 _IMPOSSIBLE = -1e4
 """Log-probability of a class that cannot be: its probability is exactly 0, and differences of two stay finite."""
@@ -76,6 +79,7 @@ class Denoiser(nn.Module):
         times: Mapping[str, Times],
         conditions: Raw | None = None,
         previous: Mapping[str, Tensor] | None = None,
+        residuals: Residuals | None = None,
     ) -> Estimate:
         """Estimate clean data.
 
@@ -84,6 +88,7 @@ class Denoiser(nn.Module):
             times: part -> its own time, float64; a number, ``(B,)``, ``(B, n)`` per element, or ``(B, n, n)`` per pair.
             conditions: raw values; a name left out is absent.
             previous: an earlier estimate (gaussian: mean; categorical: probabilities).
+            residuals: adds to the network's features.
 
         Raises:
             UserError: for a condition the model does not know.
@@ -101,7 +106,8 @@ class Denoiser(nn.Module):
         if self.self_conditioning and previous is None:
             previous = self.nothing(x_t)
         context = self.conditions(conditions, batch, device)
-        outputs = self.network(x_in, level, context, previous if self.self_conditioning else None)
+        told = (x_in, level, context, previous if self.self_conditioning else None)
+        outputs = self.network(*told) if residuals is None else self.network(*told, residuals(*told))
 
         raw, x0 = {}, {}
         for part in self.layout:
@@ -121,6 +127,7 @@ class Denoiser(nn.Module):
         times: Mapping[str, Times],
         conditions: Sequence[Raw | None] = (None,),
         previous: Sequence[Prediction] | None = None,
+        residuals: Residuals | None = None,
     ) -> list[Prediction]:
         """Predictions under several conditions, in one call of the network.
 
@@ -129,6 +136,7 @@ class Denoiser(nn.Module):
             times: part -> its own time, as for :meth:`forward`.
             conditions: raw values of each branch.
             previous: the branches' earlier predictions.
+            residuals: adds to the network's features, of all branches side by side.
 
         Returns:
             one prediction per branch.
@@ -141,7 +149,7 @@ class Denoiser(nn.Module):
         if self.self_conditioning and previous is not None:
             shown = [self.shown(p) for p in previous]
             earlier = {name: torch.cat([s[name] for s in shown]) for name in self.layout.names}
-        whole = self(State.cat([x_t] * branches), tiled, joined, earlier).prediction
+        whole = self(State.cat([x_t] * branches), tiled, joined, earlier, residuals).prediction
         return [_rows(whole, x_t, slice(i * batch, (i + 1) * batch)) for i in range(branches)]
 
     def shown(self, prediction: Prediction) -> dict[str, Tensor]:

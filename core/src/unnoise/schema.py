@@ -179,6 +179,28 @@ class ConditionsConfig:
     """Also offer every condition as a token for cross-attention, and a text as a token for every piece of it."""
     options: dict[str, Any] = field(default_factory=dict)
     """Name of a condition -> its options: ``options.text.encoder=minilm``."""
+    maps: dict[str, Any] = field(default_factory=dict)
+    """Name of a map -> component that makes it of items, with its options; the registered one of that name if left
+    out. ``{outline: {name: edges, sigma: 2}}``."""
+
+
+@dataclass
+class ControlConfig:
+    """A control: what it is trained for, and how its training is watched."""
+
+    base: str | None = None
+    """Run folder of the model, or a checkpoint's folder inside of one. It stays as it is."""
+    map: str = ""
+    """Name of the map or curve that is to be followed: a column of the data, or a map that can be made of items."""
+    blocks: int | None = ranged(None, 1, 10_000)
+    """How many blocks of a transformer are copied; half of them if empty. A U-Net's way down is copied as a whole."""
+    dropout: float = ranged(0.1, 0, 1)
+    """Share of training samples whose map is hidden."""
+    judge_every: int = ranged(0, 0)
+    """Steps between lines of ``metrics.jsonl`` that say how well samples follow held-out maps, as the loss does not
+    show it; a multiple of ``train.log_every``. 0 never looks."""
+    judged: int = ranged(32, 1, 1 << 16)
+    """Samples that are judged then."""
 
 
 @dataclass
@@ -188,7 +210,7 @@ class RunConfig:
     modality: str = MISSING
     """Registered modality, for messages and look-ups; set by the modality's own yaml."""
     stage: str = "diffusion"
-    """"diffusion", or "codec" to train the codec alone."""
+    """"diffusion"; "codec" to train the codec alone; "control" to train a control of ``control.base``."""
     seed: int = ranged(0, 0, LARGEST_SEED)
     run: str | None = None
     """Run folder; ``runs/<modality>-<date>-<time>`` if empty."""
@@ -208,6 +230,7 @@ class RunConfig:
     """Part name, or ``"*"`` for every part not named, -> component: a noising process, with ``schedule`` (component),
     ``parametrization`` and, for categorical parts, ``kernel``."""
     conditions: ConditionsConfig = field(default_factory=ConditionsConfig)
+    control: ControlConfig = field(default_factory=ControlConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
     extra: dict[str, Any] = field(default_factory=dict)
@@ -240,6 +263,10 @@ class SamplingRequest:
     condition: Any = None
     """``condition.<name>=<value>``, or just a value where the model knows one condition. An evaluation that names none
     follows the distribution of the training data."""
+    control: Any = None
+    """``control.run=<run of a control>``, ``control.map=<file>`` (or ``control.of=<item>``, of which the map is made),
+    ``control.strength``, ``control.interval`` (log-SNRs). Of several controls each has a name of its own:
+    ``control.a.run=...``."""
     batch: int | None = ranged(None, 1, 1 << 20)
     ema: float | None = ranged(None, 0, 0.2887)
     """Length of the average that is sampled from, as a share of the run, where ``train.ema.lengths`` kept snapshots;

@@ -93,11 +93,35 @@ def saved_config(words: Sequence[str]) -> RunConfig | None:
     if not file.is_file():
         fix = "name the folder of one, or begin one: modality=... or experiment=... beside run=..."
         raise UserError(f"{file.parent} holds no run to resume", fix)
+    return _changed(_read_config(file), overrides, "a run keeps its {0}", "leave out {0}=..., or start a new run")
+
+
+def controlling_config(words: Sequence[str]) -> RunConfig | None:
+    """The config of a control that ``control.base=<run>`` asks for: its base's, with further overrides applied.
+
+    None where the words name no base, or a modality or an experiment to compose.
+
+    Raises:
+        UserError: if there is no such run, or a component of the base is to be exchanged.
+    """
+    overrides = {o.key_or_group: o for o in (parsed(word) for word in words if "=" in word and word[0] != "-")}
+    if {"modality", "experiment"} & set(overrides) or "control.base" not in overrides:
+        return None
+    from unnoise.runs.run import Run
+
+    base = Run.open(str(overrides["control.base"].value())).manifest.config
+    start = {**base, "stage": "control", "run": None, "resume": False}
+    fix = "other data: modality=... data=... beside control.base"
+    return _changed(start, overrides, "a control of this base keeps its {0}", fix)
+
+
+def _changed(content: Any, overrides: Mapping[str, Any], message: str, fix: str) -> RunConfig:
+    """A run's config with overrides applied; a component that is to be exchanged is refused by ``message``."""
     with explained("train"):
-        config = OmegaConf.merge(OmegaConf.structured(RunConfig), _read_config(file))
+        config = OmegaConf.merge(OmegaConf.structured(RunConfig), content)
         for key, override in overrides.items():
             if key in COMPONENT_GROUPS:
-                raise UserError(f"a run keeps its {key}", f"leave out {key}=..., or start a new run")
+                raise UserError(message.format(key), fix.format(key))
             prepared("train", override, config.modality)  # refuses unknown keys
             OmegaConf.update(config, key, override.value(), merge=True, force_add=True)
         made = OmegaConf.to_object(config)

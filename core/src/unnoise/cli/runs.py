@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from unnoise.cli.compose import compose, run_hydra, saved_config
+from unnoise.cli.compose import compose, controlling_config, run_hydra, saved_config
 from unnoise.cli.explain import enough_memory
 from unnoise.cli.grid import Grid
 from unnoise.cli.overrides import parsed
@@ -43,15 +43,16 @@ def train(words: list[str]) -> int:
       run=<folder>               where to; runs/<modality>-<date>-<time> if not given
       run=<folder> resume=true   go on from the last checkpoint
       stage=codec                train the codec alone; codec=<its run folder> uses it
+      control.base=<run> control.map=edges    train a control of a finished model, on its own data
       -m seed=0,1                a sweep: one run folder for every combination of values
       --cfg job                  print the composed config and stop
     """
-    saved = saved_config(words)
+    saved = saved_config(words) or controlling_config(words)
     if saved is None:
         return composed(
             "train", words, lambda config: _train(config, _folder(config.run, f"runs/{config.modality}-{_now()}"))
         )
-    _train(saved, Path(str(saved.run)))
+    _train(saved, Path(saved.run or f"runs/{saved.modality}-{_now()}"))
     return 0
 
 
@@ -66,6 +67,8 @@ def sample(words: list[str]) -> int:
       condition.class=3          or condition=3 where the model knows one condition
       condition.text="a (red:1.3) car"    words, with weights where wanted
       negative.class=5           steer away from this
+      control.run=<folder> control.map=<file>    follow a map; control.of=<item> makes the map of an item;
+                                 control.strength=0.8, control.interval=[-2,4]; of several: control.a.run=...
       guidance.scale=3           1 is off; guidance.name=apg, guidance.interval=[-2,4], guidance.rescale=0.7, ...
       out=<folder> batch=64
       -m guidance.scale=1,3 steps=5,20    a sweep: one folder for every combination, and one picture of all
@@ -111,8 +114,11 @@ def _train(config: RunConfig, folder: Path) -> None:
         number = error.number if isinstance(error, Interrupted) else signal.SIGINT
         again = f"go on with: unnoise train {_word('run', folder)} resume=true"
         raise Interrupted(number, again if (folder / "config.yaml").exists() else "") from None
-    codec = config.stage == "codec"
-    use = f"train ... {_word('codec', run.folder)}" if codec else f"sample {_word('run', run.folder)}"
+    use = {
+        "codec": f"train ... {_word('codec', run.folder)}",
+        "control": f"sample {_word('run', Path(str(config.control.base)))} {_word('control.run', run.folder)} "
+        "control.map=...",
+    }.get(run.manifest.stage, f"sample {_word('run', run.folder)}")
     print(f"run folder: {run.folder}\nnext: unnoise {use}")
 
 
@@ -144,6 +150,7 @@ def sampling_options(request: SamplingRequest) -> dict[str, Any]:
         "spacing": {**({"name": request.spacing} if request.spacing else {}), **request.spacing_options},
         "guidance": {key: value for key, value in request.guidance.items() if value is not None},
         "condition": request.condition,
+        "control": request.control,
         "batch": request.batch,
     }
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from unnoise.conditions.base import Condition, Raw
 from unnoise.conditions.classes import ClassCondition
-from unnoise.conditions.joint import Conditions, check_columns
+from unnoise.conditions.joint import Conditions, check_columns, condition_from, condition_on
+from unnoise.conditions.maps import MapCondition
 from unnoise.conditions.numbers import CurveCondition, ScalarCondition
 from unnoise.conditions.text import TextCondition
 
@@ -17,8 +18,11 @@ __all__ = [
     "Condition",
     "Conditions",
     "CurveCondition",
+    "MapCondition",
     "Raw",
     "ScalarCondition",
     "TextCondition",
     "check_columns",
+    "condition_from",
+    "condition_on",
 ]

@@ -12,16 +12,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unnoise.contracts import Column, Context, Curves, Labels, Scalars, Texts
+from unnoise.contracts import Column, Context, Curves, Labels, Maps, MapShape, Scalars, Texts
 from unnoise.errors import UserError
 from unnoise.level import align
 
 Raw = Mapping[str, Tensor]
-"""Condition name -> raw values ``(B,)``, of a curve or a text ``(B, K)``. A name that is left out is absent for every
-sample.
+"""Condition name -> raw values ``(B,)``, of a curve or a text ``(B, K)``, of a map ``(B, *points, channels)``. A name
+that is left out is absent for every sample.
 """
 
-CALLED: Mapping[type[Column], str] = {Labels: "a class", Scalars: "a number", Curves: "a curve", Texts: "a text"}
+CALLED: Mapping[type[Column], str] = {
+    Labels: "a class",
+    Scalars: "a number",
+    Curves: "a curve",
+    Maps: "a map",
+    Texts: "a text",
+}
 """How messages call what a column holds."""
 
 
@@ -42,8 +48,8 @@ class Condition(nn.Module, ABC):
     """
 
     kind: ClassVar[str]
-    curve: ClassVar[bool] = False
-    """Whether :meth:`forward` gives a curve, which the network has to join to its input."""
+    map_shape: MapShape | None = None
+    """Of the map that :meth:`forward` gives, which the network has to join to its input; None where it gives none."""
 
     def __init__(self, name: str, dim: int, tokens: bool = False) -> None:
         super().__init__()
@@ -63,7 +69,7 @@ class Condition(nn.Module, ABC):
         """Raw values ``(N, *shape)`` of a data set's column."""
 
     @abstractmethod
-    def parse_one(self, value: Any) -> float | list[float]:
+    def parse_one(self, value: Any) -> Any:
         """The raw value of what a user wrote. Raises :class:`UserError` saying what would be right."""
 
     @abstractmethod

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from unnoise.conditions.base import Condition, Raw
 from unnoise.conditions.classes import ClassCondition
+from unnoise.conditions.maps import MapCondition
 from unnoise.conditions.numbers import CurveCondition, ScalarCondition
 from unnoise.conditions.text import TextCondition
-from unnoise.contracts import Column, Context, Curves, Labels, Scalars, Texts
+from unnoise.contracts import Column, Context, Curves, Labels, Maps, MapShape, Scalars, Texts
 from unnoise.errors import UserError, did_you_mean
 from unnoise.plugins import get_registry
 from unnoise.plugins.signature import check_complete, check_options
@@ -32,17 +33,40 @@ _OF_COLUMN: dict[type, type[Condition]] = {
     Labels: ClassCondition,
     Scalars: ScalarCondition,
     Curves: CurveCondition,
+    Maps: MapCondition,
     Texts: TextCondition,
 }
+"""Kind of column -> the condition on it."""
 _GIVEN = ("name", "column", "dim", "tokens")
 """Arguments of :meth:`Condition.from_column` that are no options."""
 
 
-def _kind_of(column: Column) -> type[Condition]:
-    """The condition on a column: the registered one that it names, or that of its kind."""
-    named = getattr(column, "condition", "")
+def condition_on(
+    name: str, column: Column, dim: int, tokens: bool = False, options: Mapping[str, Any] | None = None
+) -> Condition:
+    """The condition on a data set's column ``name``: the registered one that the column names, or that of its kind.
+
+    Raises:
+        UserError: if it has no such option.
+    """
+    named, options = getattr(column, "condition", ""), options or {}
     kind: type[Condition] = get_registry().load("condition", named) if named else _OF_COLUMN[type(column)]
-    return kind
+    check_options(f"condition {name!r}", kind.from_column, options, _GIVEN)
+    return kind.from_column(name, column, dim, tokens, **options)
+
+
+def condition_from(name: str, config: Mapping[str, Any], dim: int) -> Condition:
+    """The condition that a config describes (:meth:`Condition.config`), without its weights.
+
+    Raises:
+        UserError: for an unknown kind, or settings that it does not have.
+    """
+    settings = {key: value for key, value in config.items() if key not in ("kind", "tokens")}
+    kind, where = get_registry().load("condition", config["kind"]), f"condition {name!r}"
+    check_options(where, kind, settings, ("name", "dim", "tokens"))
+    check_complete(where, kind, [*settings, "name", "dim", "tokens"])
+    made: Condition = kind(name, dim, config["tokens"], **settings)
+    return made
 
 
 class Conditions(nn.Module):
@@ -91,13 +115,8 @@ class Conditions(nn.Module):
                 raise UserError(
                     f"conditions.options: there is no condition {name!r}.{did_you_mean(name, names)}", known
                 )
-        items = []
-        for name in names:
-            column, own = columns[name], options.get(name, {})  # looked up once: a plugin may compute it then
-            kind = _kind_of(column)
-            check_options(f"condition {name!r}", kind.from_column, own, _GIVEN)
-            items.append(kind.from_column(name, column, dim, tokens, **own))
-        return cls(items, dim)
+        chosen = {name: columns[name] for name in names}  # each once: a plugin may compute it then
+        return cls([condition_on(name, c, dim, tokens, options.get(name)) for name, c in chosen.items()], dim)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Conditions:
@@ -106,13 +125,7 @@ class Conditions(nn.Module):
         Raises:
             UserError: for the unknown kind of a condition, or settings that it does not have.
         """
-        items = []
-        for name, entry in config["items"].items():
-            settings = {key: value for key, value in entry.items() if key not in ("kind", "tokens")}
-            kind, where = get_registry().load("condition", entry["kind"]), f"condition {name!r}"
-            check_options(where, kind, settings, ("name", "dim", "tokens"))
-            check_complete(where, kind, [*settings, "name", "dim", "tokens"])
-            items.append(kind(name, config["dim"], entry["tokens"], **settings))
+        items = [condition_from(name, entry, config["dim"]) for name, entry in config["items"].items()]
         return cls(items, config["dim"])
 
     def config(self) -> dict[str, Any]:
@@ -124,9 +137,10 @@ class Conditions(nn.Module):
         return tuple(self.items)
 
     @property
-    def curves(self) -> tuple[str, ...]:
-        """Names of those that are curves."""
-        return tuple(name for name in self.names if self[name].curve)
+    def maps(self) -> dict[str, MapShape]:
+        """Those that are curves or maps, with their shapes."""
+        shapes = {name: self[name].map_shape for name in self.names}
+        return {name: shape for name, shape in shapes.items() if shape is not None}
 
     def __len__(self) -> int:
         return len(self.items)
@@ -180,7 +194,7 @@ class Conditions(nn.Module):
         return {k: (given[k] if k in given else self[k].absent(n)).to(device) for k in self.names}
 
     def forward(self, raw: Raw | None, n: int, device: torch.device | str = "cpu") -> Context | None:
-        """Embed the conditions of n samples: the sum of the vectors, the tokens side by side, every curve.
+        """Embed the conditions of n samples: the sum of the vectors, the tokens side by side, every map.
 
         Returns None for an unconditional model.
         """
@@ -189,8 +203,8 @@ class Conditions(nn.Module):
             return None
         contexts = [self[name](value) for name, value in full.items()]
         vector = torch.stack([context.vector for context in contexts]).sum(0)
-        curves = tuple(curve for context in contexts for curve in context.curves)
-        return Context(vector, *_side_by_side(contexts), curves=curves)
+        maps = tuple(one for context in contexts for one in context.maps)
+        return Context(vector, *_side_by_side(contexts), maps=maps)
 
 
 def _side_by_side(contexts: Sequence[Context]) -> tuple[Tensor | None, Tensor | None]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unnoise.conditions.base import Condition, called_of
-from unnoise.contracts import Column, Context, Curves, Scalars
+from unnoise.contracts import Column, Context, Curves, MapShape, Scalars
 from unnoise.errors import Caution, UserError
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -135,7 +135,6 @@ class CurveCondition(NumberCondition):
     """
 
     kind = "curve"
-    curve = True
 
     def __init__(
         self,
@@ -154,7 +153,7 @@ class CurveCondition(NumberCondition):
         if not 2 <= points <= _MOST_POINTS:
             fix = f"A curve has from 2 to {_MOST_POINTS}."
             raise UserError(f"condition {name!r} is a curve of {points} points", fix)
-        self.points = points
+        self.points, self.map_shape = points, MapShape((points,), dim)
         self.gap = nn.Parameter(torch.randn(dim) * dim**-0.5)
 
     @classmethod
@@ -203,7 +202,7 @@ class CurveCondition(NumberCondition):
         """Embed raw values ``(B, points)``: the curve ``(B, points, d)``, its mean and, where wanted, a token of it."""
         curve = torch.where(self.is_absent(raw)[:, None, None], self.null, self.embed(raw))
         vector = curve.mean(1)
-        return Context(vector, self.token(vector), curves=(curve,))
+        return Context(vector, self.token(vector), maps=(curve,))
 
     def describe(self, raw: Tensor) -> list[Any]:
         absent = self.is_absent(raw).tolist()

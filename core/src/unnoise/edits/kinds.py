@@ -233,7 +233,7 @@ def compose(
         fix = "condition=..., other=... and mask=...; no source"
         raise UserError("compose makes new items under two conditions", fix)
     recipe = _recipe(model, n, seed, options)
-    against = model.denoiser.conditions.parse(other, recipe.n)
+    against = model.denoiser.conditions.parse(model.with_maps(other), recipe.n)
     counts = model.sizes(Noise.of(seed, recipe.n), options.get("sizes"), recipe.given, slice(0, recipe.n))
     blank = State.zeros(model.representation.layout, recipe.n, counts)
     with torch.no_grad():
@@ -304,7 +304,7 @@ def read(model: Model, source: Any) -> list[Any]:
 def _sampling(
     sampler: Any = None, steps: Any = None, spacing: Any = None, sampler_options: Any = None, categorical: Any = None,
     guidance_scale: Any = None, guidance: Any = None, condition: Any = None, negative: Any = None, raw: Any = None,
-    batch: Any = None, sizes: Any = None, progress: bool = True,
+    control: Any = None, batch: Any = None, sizes: Any = None, progress: bool = True,
 ) -> None:  # fmt: skip
     """The options of sampling that every edit takes."""
 

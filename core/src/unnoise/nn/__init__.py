@@ -9,9 +9,10 @@ from unnoise.nn.conditioning import Conditioning, Told
 from unnoise.nn.conv import Downsample, ResidualBlock, Upsample, conv_nd, group_norm
 from unnoise.nn.curves import JoinCurves, resample
 from unnoise.nn.embed import LevelEmbedding, ScalarEmbedding, grid_positions, position_embedding, sinusoids
+from unnoise.nn.maps import JoinMaps
 from unnoise.nn.mlp import ResidualMLP
 from unnoise.nn.patch import depth_to_space, patchify, space_to_depth, unpatchify
-from unnoise.nn.transformer import Transformer, TransformerBlock
+from unnoise.nn.transformer import Transformer, TransformerBlock, first_blocks
 from unnoise.nn.unet import UNet
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Downsample",
     "Encoder",
     "JoinCurves",
+    "JoinMaps",
     "LevelEmbedding",
     "ResidualBlock",
     "ResidualMLP",
@@ -33,6 +35,7 @@ __all__ = [
     "Upsample",
     "conv_nd",
     "depth_to_space",
+    "first_blocks",
     "grid_positions",
     "group_norm",
     "make_norm",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
+from unnoise.contracts import Place
+from unnoise.errors import UserError
 from unnoise.nn.adaln import AdaLN, Norm
 from unnoise.nn.attention import Attention
 
@@ -80,6 +82,7 @@ class Transformer(nn.Module):
         norm: Norm = "layer",
     ) -> None:
         super().__init__()
+        self.dim = dim
         self.blocks = nn.ModuleList(
             TransformerBlock(dim, heads, cond_dim, context_dim, mlp_ratio, norm) for _ in range(depth)
         )
@@ -100,6 +103,22 @@ class Transformer(nn.Module):
         Raises:
             ValueError: if there are more residuals than blocks.
         """
+        for made in self.features(x, cond, mask, context, context_mask, bias, angles, residuals):
+            x = made
+        return x
+
+    def features(
+        self,
+        x: Tensor,
+        cond: Tensor,
+        mask: Tensor | None = None,
+        context: Tensor | None = None,
+        context_mask: Tensor | None = None,
+        bias: Tensor | None = None,
+        angles: Tensor | None = None,
+        residuals: Sequence[Tensor] | None = None,
+    ) -> Iterator[Tensor]:
+        """What comes out of every block, one after the other; arguments as for :meth:`forward`."""
         residuals = residuals or ()
         if len(residuals) > len(self.blocks):
             raise ValueError(f"{len(residuals)} residuals for {len(self.blocks)} transformer blocks")
@@ -107,4 +126,22 @@ class Transformer(nn.Module):
             x = block(x, cond, mask, context, context_mask, bias, angles)
             if i < len(residuals):
                 x = x + residuals[i]
-        return x
+            yield x
+
+    def cut(self, blocks: int | None = None) -> list[Place]:
+        """Drop all but the first blocks (:func:`first_blocks`); returns the places after those that are left."""
+        self.blocks = first_blocks(self.blocks, blocks)
+        return [Place(self.dim, -1) for _ in self.blocks]
+
+
+def first_blocks(blocks: nn.ModuleList, count: int | None = None) -> nn.ModuleList:
+    """The first ``count`` blocks of a transformer; half of them, rounded up, if left out ("PixArt-delta", Chen et al.
+    2024, section 3.2, copies about as many).
+
+    Raises:
+        UserError: if there are not so many.
+    """
+    count = -(-len(blocks) // 2) if count is None else count
+    if not 1 <= count <= len(blocks):
+        raise UserError(f"control.blocks={count}", f"the base has {len(blocks)} blocks; take from 1 to all of them")
+    return blocks[:count]

@@ -9,6 +9,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unnoise.contracts import Place
+from unnoise.errors import UserError
 from unnoise.nn.adaln import zero_
 from unnoise.nn.conv import Downsample, ResidualBlock, Upsample, coarser, conv_nd, group_norm, keep
 from unnoise.nn.transformer import TransformerBlock
@@ -123,7 +125,7 @@ class UNet(nn.Module):
                 widths.append(width)
         current = widths[-1]
         self.middle = nn.ModuleList([stage(current, current, any(attention)), stage(current, current, False)])
-        self.skips = len(widths)
+        self.skips, self.widths = len(widths), [*widths, current]
         for level, width in reversed(list(enumerate(channels))):
             for _ in range(blocks + 1):
                 self.up.append(stage(current + widths.pop(), width, attention[level]))
@@ -143,6 +145,7 @@ class UNet(nn.Module):
         residuals: Sequence[Tensor] | None = None,
         mask: Tensor | None = None,
         together: Tensor | None = None,
+        hint: Tensor | None = None,
     ) -> Tensor:
         """``x (B, inputs, *space)`` -> ``(B, outputs, *space)``.
 
@@ -156,24 +159,18 @@ class UNet(nn.Module):
             mask: bool ``(B, *space)``, which elements are real (:func:`unnoise.nn.conv.keep`). Where there is one,
                 padding changes nothing.
             together: what the mixers are told.
+            hint: ``(B, channels[0], *space)``, added behind the first convolution.
 
         Raises:
             ValueError: if the number of residuals is another.
         """
         if residuals is not None and len(residuals) != self.skips + 1:
             raise ValueError(f"this U-Net takes {self.skips + 1} residuals, not {len(residuals)}")
+        *skips, x = self.features(x, cond, context, context_mask, mask, together, hint)
         masks = [mask]
-        x = keep(self.conv_in(keep(x, mask)), mask)
-        skips = [x]
         for module in self.down:
             if isinstance(module, Downsample):
                 masks.append(coarser(masks[-1]))
-                x = keep(module(x), masks[-1])
-            else:
-                x = module(x, cond, context, context_mask, masks[-1], together)
-            skips.append(x)
-        for module in self.middle:
-            x = module(x, cond, context, context_mask, masks[-1], together)
         if residuals is not None:
             skips = [skip + residual for skip, residual in zip(skips, residuals, strict=False)]
             x = x + residuals[-1]
@@ -184,3 +181,41 @@ class UNet(nn.Module):
             else:
                 x = module(torch.cat([x, skips.pop()], dim=1), cond, context, context_mask, masks[-1], together)
         return keep(self.conv_out(keep(F.silu(self.norm_out(x, mask)), mask)), mask)
+
+    def features(
+        self,
+        x: Tensor,
+        cond: Tensor,
+        context: Tensor | None = None,
+        context_mask: Tensor | None = None,
+        mask: Tensor | None = None,
+        together: Tensor | None = None,
+        hint: Tensor | None = None,
+    ) -> list[Tensor]:
+        """What every skip connection carries, finest first, then what the middle gives; arguments as for
+        :meth:`forward`.
+        """
+        x = self.conv_in(keep(x, mask))
+        x = keep(x if hint is None else x + hint, mask)
+        made = [x]
+        for module in self.down:
+            if isinstance(module, Downsample):
+                mask = coarser(mask)
+                x = keep(module(x), mask)
+            else:
+                x = module(x, cond, context, context_mask, mask, together)
+            made.append(x)
+        for module in self.middle:
+            x = module(x, cond, context, context_mask, mask, together)
+        return [*made, x]
+
+    def cut(self, blocks: int | None = None) -> list[Place]:
+        """Drop the way up; returns the places of what is left.
+
+        Raises:
+            UserError: for a number of blocks, as the way down is one piece.
+        """
+        if blocks is not None:
+            raise UserError(f"control.blocks={blocks}, but a U-Net's way down is one piece", "leave control.blocks out")
+        del self.up, self.norm_out, self.conv_out
+        return [Place(width, 1) for width in self.widths]

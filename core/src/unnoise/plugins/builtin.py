@@ -87,7 +87,14 @@ def unnoise_conditions() -> list[Spec]:
         Spec("scalar", "unnoise.conditions:ScalarCondition", "a number"),
         Spec("curve", "unnoise.conditions:CurveCondition", "a number that changes over an item"),
         Spec("text", "unnoise.conditions:TextCondition", "words, by an encoder of its own or somebody else's"),
+        Spec("map", "unnoise.conditions:MapCondition", "numbers all over an item: edges, depth"),
     ]
+
+
+@hookimpl
+def unnoise_metrics() -> list[Spec]:
+    """What any modality can be judged by."""
+    return [Spec("agreement", "unnoise.agreement:AgreementMetric", "how well samples follow their maps")]
 
 
 @hookimpl

@@ -34,6 +34,7 @@ REGISTRATION_HOOKS: dict[str, Kind] = {
     "unnoise_denoisers": "denoiser",
     "unnoise_datasets": "dataset",
     "unnoise_conditions": "condition",
+    "unnoise_maps": "map",
     "unnoise_metrics": "metric",
     "unnoise_processes": "process",
     "unnoise_schedules": "schedule",
@@ -69,6 +70,10 @@ class HookSpecs:
     @hookspec
     def unnoise_conditions(self) -> Iterable[Spec]:  # type: ignore[empty-body]
         """Subclasses of :class:`unnoise.conditions.Condition`."""
+
+    @hookspec
+    def unnoise_maps(self) -> Iterable[Spec]:  # type: ignore[empty-body]
+        """Subclasses of :class:`unnoise.contracts.MapMaker`."""
 
     @hookspec
     def unnoise_metrics(self) -> Iterable[Spec]:  # type: ignore[empty-body]

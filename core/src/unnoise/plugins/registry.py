@@ -26,7 +26,7 @@ FIRST_PARTY = {name: f"unnoise-{name}" for name in ("image", "audio", "video", "
 GIVEN: dict[str, tuple[str, ...]] = {
     "dataset": ("split", "seed"),
     "representation": ("codec",),
-    "denoiser": ("layout", "context_dim", "curve_dim"),
+    "denoiser": ("layout", "context_dim", "maps"),
     "guidance": ("negative", "weak"),
 }
 """Arguments that the engine passes itself; see :mod:`unnoise.contracts`."""

@@ -13,6 +13,7 @@ Kind = Literal[
     "denoiser",
     "dataset",
     "condition",
+    "map",
     "metric",
     "process",
     "schedule",

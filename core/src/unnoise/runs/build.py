@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from unnoise.conditions import Conditions
-from unnoise.contracts import Codec, Dataset, Network, Representation
+from unnoise.contracts import Codec, Dataset, MapShape, Network, Representation
 from unnoise.denoiser import Denoiser
 from unnoise.errors import UserError, did_you_mean
 from unnoise.layout import Layout, Part
@@ -119,18 +119,46 @@ def build_denoiser(registry: Registry, manifest: Manifest) -> Denoiser:
     for name, options in manifest.parametrizations.items():
         check_options(f"parametrization of part {name!r}", Parametrization, options, ("schedule",))
         parametrizations[name] = Parametrization(schedule=product.processes[name].schedule, **options)
-    node, modality = config["denoiser"], manifest.modality
+    network = build_network(
+        registry, config["denoiser"], manifest.modality, product.layout, conditions.dim, conditions.maps
+    )
+    return Denoiser(network, conditions, product, parametrizations, config["train"]["self_conditioning"] > 0)
+
+
+def build_network(
+    registry: Registry,
+    node: Mapping[str, Any],
+    modality: str,
+    layout: Layout,
+    context_dim: int,
+    maps: Mapping[str, MapShape],
+) -> Network:
+    """A denoiser network with fresh weights.
+
+    Args:
+        registry: where its name is looked up.
+        node: its config.
+        modality: of the run.
+        layout: of noised states.
+        context_dim: width of the embedded conditions; 0 for none.
+        maps: those that it is to join, by name.
+
+    Raises:
+        UserError: if it has no such options, or takes no maps.
+    """
     registry.check("denoiser", node, modality)
-    given: dict[str, Any] = {"layout": product.layout, "context_dim": conditions.dim}
-    if "curve_dim" in parameters(registry.load("denoiser", node["name"], modality)):
-        given["curve_dim"] = conditions.dim if conditions.curves else 0
-    elif conditions.curves:
+    given: dict[str, Any] = {"layout": layout, "context_dim": context_dim}
+    if "maps" in parameters(registry.load("denoiser", node["name"], modality)):
+        given["maps"] = tuple(maps.values())
+    elif maps:
+        name, shape = next(iter(maps.items()))
         raise UserError(
-            f"condition {conditions.curves[0]!r} is a curve, which denoiser {node['name']!r} does not take",
+            f"condition {name!r} is a {'curve' if len(shape.points) == 1 else 'map'}, which denoiser {node['name']!r} "
+            "does not take",
             "choose another denoiser, or leave the condition out of conditions.use",
         )
     network: Network = registry.build("denoiser", node, modality, **given)
-    return Denoiser(network, conditions, product, parametrizations, config["train"]["self_conditioning"] > 0)
+    return network
 
 
 def check_process(where: str, node: Mapping[str, Any]) -> None:

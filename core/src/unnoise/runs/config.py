@@ -15,6 +15,7 @@ from unnoise.guidance import check_guidance
 from unnoise.plugins.registry import Registry
 from unnoise.runs.build import check_process
 from unnoise.runs.manifest import CODEC_KEYS
+from unnoise.runs.measured import check_maps
 from unnoise.runs.run import Run
 from unnoise.sampling.descents import descent
 from unnoise.schema import RunConfig, TrainConfig, check_numbers
@@ -38,13 +39,15 @@ def as_config(config: RunConfig | Mapping[str, Any]) -> RunConfig:
 
 
 def complete(config: RunConfig, run: Run) -> RunConfig:
-    """The config that a run is trained with: what it says of a codec spelled out.
+    """The config that a run is trained with: what it says of a codec, or of a control's base, spelled out.
 
     Raises:
-        UserError: if the stage does not exist, or ``codec.run`` names no run.
+        UserError: if the stage does not exist, or ``codec.run`` or ``control.base`` names no run.
     """
-    if config.stage not in ("diffusion", "codec"):
-        raise UserError(f"stage {config.stage!r} does not exist", "There is: diffusion, codec")
+    if config.stage not in ("diffusion", "codec", "control"):
+        raise UserError(f"stage {config.stage!r} does not exist", "There is: diffusion, codec, control")
+    if config.control.base is not None or config.stage == "control":
+        return _with_base(config)
     if config.codec.get("run") is not None:
         config = _with_named_codec(config, run)
     return _with_codec_training(config) if config.stage == "codec" else config
@@ -63,18 +66,21 @@ def check(config: RunConfig, registry: Registry) -> None:
     if config.codec:
         registry.check("codec", {k: v for k, v in config.codec.items() if k not in CODEC_KEYS}, modality)
     stages = [config.train]
-    if config.stage == "diffusion":
+    if config.stage != "codec":
         registry.check("representation", config.representation, modality)
         registry.check("denoiser", config.denoiser, modality)
         registry.find("sampler", config.sample.sampler)
         descent(config.sample.categorical)
         check_guidance(registry, config.sample.guidance)
+        check_maps(registry, modality, config.conditions.maps)
         for name, node in config.process.items():
             check_process(f"process.{name}", node)
         TimeSampling.from_config(elements.split(config.train.time_sampling)[1])
         Pairing.from_config(config.train.pairing)
         if config.codec.get("train"):
             stages.append(_with_codec_training(config).train)
+    if config.stage == "control":
+        _check_control(config)
     for stage in stages:
         check_training(stage)
         choose_device(stage.device)
@@ -97,7 +103,9 @@ def _model_of(config: Mapping[str, Any]) -> dict[str, Any]:
     codec = {key: value for key, value in (config["codec"] or {}).items() if key not in CODEC_KEYS}
     kept = {"modality": config["modality"], "stage": config["stage"], "seed": config["seed"], "codec": codec}
     kept["train.optimizer"] = config["train"]["optimizer"]  # its moments are in the checkpoint
-    if config["stage"] == "diffusion":
+    if config["stage"] == "control":
+        kept |= {f"control.{key}": config["control"][key] for key in ("map", "blocks")}
+    if config["stage"] != "codec":
         kept |= {key: config[key] for key in ("representation", "denoiser", "process")}
         kept["conditions"] = {key: config["conditions"][key] for key in ("use", "dim", "tokens", "options")}
     return _flat(kept)
@@ -119,6 +127,37 @@ def _with_named_codec(config: RunConfig, run: Run) -> RunConfig:
     source = run if run.checkpoints() else Run.open(named)
     node = {key: value for key, value in source.manifest.config["codec"].items() if key not in CODEC_KEYS}
     return replace(config, codec={**node, "run": named})
+
+
+def _with_base(config: RunConfig) -> RunConfig:
+    """The config of a control's run: the model is its base's."""
+    if config.stage == "codec":
+        raise UserError("control.base does not go with stage=codec", "leave one of the two out")
+    if config.control.base is None:
+        raise UserError("which model is to be controlled?", "name its run: control.base=<folder>")
+    manifest = Run.open(config.control.base).manifest
+    if manifest.stage != "diffusion":
+        message = f"control.base={config.control.base} is the run of a {manifest.stage}, not of a model"
+        raise UserError(message, "name a run that can be sampled")
+    own = manifest.config
+    if own["modality"] != config.modality:
+        raise UserError(f"control.base={config.control.base} is of modality {own['modality']!r}", "name one of yours")
+    model = {key: own[key] for key in ("representation", "codec", "denoiser", "process")}
+    told = {key: own["conditions"][key] for key in ("use", "dim", "tokens")}
+    maps = {**own["conditions"]["maps"], **config.conditions.maps}
+    conditions = replace(config.conditions, **told, maps=maps)
+    return replace(config, stage="control", conditions=conditions, **model)
+
+
+def _check_control(config: RunConfig) -> None:
+    control, every = config.control, config.train.log_every
+    if not control.map:
+        raise UserError("which map is the control to follow?", "name it: control.map=...")
+    if control.map in config.conditions.use:
+        raise UserError(f"the base is told {control.map!r} already", "choose another: control.map=...")
+    if control.judge_every % every:
+        message = f"control.judge_every={control.judge_every} is no multiple of train.log_every={every}"
+        raise UserError(message, "agreement is written into the lines of metrics.jsonl: choose a multiple")
 
 
 def _with_codec_training(config: RunConfig) -> RunConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -24,8 +23,8 @@ from unnoise.parametrization import Parametrization
 from unnoise.plugins.registry import Registry, get_registry
 from unnoise.progress import Bar
 from unnoise.runs.build import build_splits
+from unnoise.runs.followed import asked_of
 from unnoise.runs.generate import Model
-from unnoise.training.data import order, subset
 from unnoise.writing import write_json, writing
 
 
@@ -35,6 +34,7 @@ def evaluate(
     seed: int = 0,
     metrics: Sequence[str] = (),
     condition: Any = None,
+    control: Any = None,
     data: Mapping[str, Any] | None = None,
     registry: Registry | None = None,
     split: str = "train",
@@ -49,6 +49,7 @@ def evaluate(
         metrics: names; all of the modality's if empty.
         condition: what to ask for; if None, conditions are those of random items of ``split``. One of which the data
             knows nothing is left out, and said to be.
+        control: as for :meth:`Model.sample`; one without a map follows those of random test items.
         data: another data set's node; the run's own if None.
         registry: where names are looked up.
         split: "train", or "test" for conditions that the model need not have met.
@@ -64,24 +65,20 @@ def evaluate(
         registry.find("metric", name, model.manifest.modality)  # before the samples are made
     config = {**model.manifest.config, **({"data": dict(data)} if data else {})}
     train, test = build_splits(registry, config)
-    known = model.denoiser.conditions
-    if condition is None:
-        asked = train if split == "train" else test
-        rows, columns = _rows(seed, n, len(asked)), asked.columns()
-        for name in (name for name in known.names if name not in columns):
-            print(f"the data has no column {name!r}: samples are made without that condition", file=sys.stderr)
-        raw = {name: known[name].raw(subset(columns[name], rows)) for name in known.names if name in columns}
-    else:
-        raw = known.parse(condition, n)
-    samples = model.sample(n, seed, raw=raw, **options)
+    asked = asked_of(model, registry, config, (train, test), n, seed, condition, control, split)
+    samples = model.sample(n, seed, raw=asked.raw, control=asked.control or None, **options)
+    untold = model.sample(n, seed, raw=asked.untold, **options).items if asked.maps else []
     evidence = Evidence(
         generated=samples.items,
-        conditions={name: known[name].values(value) for name, value in raw.items()},
+        conditions=asked.values(model),
         train=train,
         test=test,
         noise=noise_items(model, n, seed),
         seed=seed,
         cache=model.run.cache,
+        maps=asked.maps,
+        restored=asked.restored(model),
+        untold=untold,
     )
     return samples, judge(evidence, model.manifest.modality, metrics, registry)
 
@@ -162,12 +159,3 @@ def write_scores(scores: Sequence[Score], record: Mapping[str, Any], path: Path)
 
     table = [{key: plain(value) for key, value in asdict(score).items()} for score in scores]
     write_json(path, {"scores": table, "samples": dict(record)})
-
-
-def _rows(seed: int, n: int, total: int) -> list[int]:
-    """Rows of a table with ``total`` rows, one per sample; none comes twice before all have come.
-
-    Drawn with replacement, what is asked for would scatter more than the real items that are the floor.
-    """
-    rows: list[int] = order(seed, torch.arange(n), total).tolist()
-    return rows

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from unnoise.conditions import Raw
+from unnoise.conditions.maps import is_digest
 from unnoise.contracts import Representation, Samples
 from unnoise.denoiser import Denoiser
 from unnoise.errors import UserError
 from unnoise.noise import Noise
 from unnoise.plugins.registry import get_registry
 from unnoise.runs.manifest import Manifest
+from unnoise.runs.measured import with_maps_read
 from unnoise.runs.recipe import Beginning, Recipe, draw
 from unnoise.runs.run import Run
 from unnoise.sampling import Known, Plan, plan
@@ -107,6 +109,7 @@ class Model:
         condition: Any = None,
         negative: Any = None,
         raw: Raw | None = None,
+        control: Any = None,
         batch: int | None = None,
         sizes: Sizes | None = None,
         known: Known | None = None,
@@ -125,7 +128,9 @@ class Model:
             condition: ``{name: value or list}``, or a bare value where the model knows one condition. A list is
                 repeated to fill n. A curve is a list itself.
             negative: likewise, what to steer away from.
-            raw: raw conditions ``(n,)``, of curves ``(n, K)``, instead of ``condition``.
+            raw: raw conditions ``(n,)``, of curves ``(n, K)``, of maps ``(n, *points, channels)``, instead of
+                ``condition``.
+            control: ``{"run": ..., "map": ...}`` of a control, or several (:func:`unnoise.runs.controls.acting`).
             batch: samples computed at once.
             sizes: elements on the variable axes: one number, a list of n, or either per axis; if left out, what the
                 conditions ask for, or else drawn.
@@ -138,7 +143,7 @@ class Model:
         recipe = self.recipe(
             n, seed, sampler=sampler, steps=steps, spacing=spacing, sampler_options=sampler_options,
             categorical=categorical, guidance_scale=guidance_scale, guidance=guidance, condition=condition,
-            negative=negative, raw=raw, batch=batch,
+            negative=negative, raw=raw, control=control, batch=batch,
         )  # fmt: skip
         if known is not None and known.clean.batch != recipe.n:
             message = f"{recipe.n} samples, but {known.clean.batch} are known"
@@ -184,6 +189,7 @@ class Model:
         condition: Any = None,
         negative: Any = None,
         raw: Raw | None = None,
+        control: Any = None,
         batch: int | None = None,
         start: float = 1.0,
     ) -> Recipe:
@@ -203,16 +209,25 @@ class Model:
         if guidance_scale is not None:
             options["scale"] = guidance_scale
         conditions = self.denoiser.conditions
-        given = conditions.parse(condition, n) if raw is None else conditions.checked(raw, n)
-        against = conditions.parse(negative, n)
+        given = conditions.parse(self.with_maps(condition), n) if raw is None else conditions.checked(raw, n)
+        against = conditions.parse(self.with_maps(negative), n)
         asked = guidance_scale is not None or bool(guidance)
         options = self._checked_guidance(options, asked, bool(given), bool(against))
         sampler_options = self._sampler_options(sampler, sampler_options or {})
         chosen = self.plan(sampler, steps, spacing, categorical, start=start, **sampler_options)
         weak, weights = self._weak(options)
+        from unnoise.runs.controls import acting
+
+        controls, said = acting(self, control, n)
         return Recipe(
-            n, seed, batch, chosen, options, given, against, weak, weights, self._spacing(spacing), sampler_options
-        )
+            n, seed, batch, chosen, options, given, against, weak, weights, self._spacing(spacing), sampler_options,
+            extra={"control": said} if said else {}, controls=controls,
+        )  # fmt: skip
+
+    def with_maps(self, asked: Any) -> Any:
+        """What a user wrote of conditions, with the maps among them as arrays instead of files."""
+        conditions = [self.denoiser.conditions[name] for name in self.denoiser.conditions.names]
+        return with_maps_read(get_registry(), self.manifest.config, conditions, asked)
 
     def _weak(self, options: Mapping[str, Any]) -> tuple[Denoiser | None, dict[str, Any] | None]:
         """The weaker model that a guidance names, and its weights."""
@@ -305,7 +320,7 @@ def captions(record: Mapping[str, Any]) -> list[str]:
     columns = {name: v if isinstance(v, list) else [v] for name, v in asked.items()}
     lines = [{name: column[i % len(column)] for name, column in columns.items()} for i in range(record["n"])]
     texts = [
-        ", ".join(_caption(name, value, len(line)) for name, value in line.items() if value is not None)
+        ", ".join(_caption(name, v, len(line)) for name, v in line.items() if v is not None and not is_digest(v))
         for line in lines
     ]
     return texts if any(texts) else []

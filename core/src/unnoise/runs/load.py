@@ -50,13 +50,17 @@ def load(path: str | Path, device: str = "auto", registry: Registry | None = Non
     """
     run, registry = Run.open(path), registry or get_registry()
     manifest = run.manifest
+    if manifest.stage == "control":
+        base = manifest.config["control"]["base"]
+        fix = f"Sample its base with it: run={base} control.run={run.folder} control.map=..."
+        raise UserError(f"{run.folder} is the run of a control, which is no model", fix)
     if manifest.stage != "diffusion":
         fix = f"Train on it: unnoise train ... codec.run={run.folder}"
         raise UserError(f"{run.folder} is the run of a codec, which cannot be sampled", fix)
     checkpoint = run.checkpoint()
     rebuilding = Rebuilding(run, manifest, checkpoint, registry)
     tensors = checkpoint.tensors("ema") if ema is None else averaged(run, checkpoint, ema)
-    model = rebuilding.module(lambda: Assembly(registry, manifest), _without_weightings(tensors))
+    model = rebuilding.module(lambda: Assembly(registry, manifest), without_weightings(tensors))
     model.requires_grad_(False).eval().to(choose_device(device))
     return Model(run, model.representation, model.denoiser, checkpoint, ema)
 
@@ -91,11 +95,16 @@ def check_resumable(run: Run, registry: Registry) -> None:
         raise UserError(message, "Put the manifest.json back that it was trained with.")
     checkpoint.tensors("optimizer")
     rebuilding = Rebuilding(run, manifest, checkpoint, registry)
+    from unnoise.runs.controls import ControlAssembly
+
     for name in ("model", "ema"):
-        if manifest.stage == "codec":
+        if manifest.stage == "control":
+            tensors = without_weightings(checkpoint.tensors(name))
+            rebuilding.check(lambda: ControlAssembly(registry, manifest), tensors)
+        elif manifest.stage == "codec":
             rebuilding.check(lambda: _coding(registry, manifest), checkpoint.tensors(name))
         else:
-            rebuilding.check(lambda: Assembly(registry, manifest), _without_weightings(checkpoint.tensors(name)))
+            rebuilding.check(lambda: Assembly(registry, manifest), without_weightings(checkpoint.tensors(name)))
 
 
 class Rebuilding:
@@ -171,7 +180,7 @@ def _coding(registry: Registry, manifest: Manifest) -> Coding:
     return Coding(codec, torch.empty(0), 0)
 
 
-def _without_weightings(tensors: Tensors) -> dict[str, Tensor]:
+def without_weightings(tensors: Tensors) -> dict[str, Tensor]:
     """What a checkpoint holds beside the weights of a learned loss weighting, which only training needs."""
     return {name: value for name, value in tensors.items() if not name.startswith("weightings.")}
 

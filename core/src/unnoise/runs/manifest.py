@@ -70,10 +70,21 @@ _SHAPE = record(
         "parametrizations": table(_PARAMETRIZATION),
         "conditions": record({"dim": whole(0, 1 << 16), "items": table(_CONDITION, most=1000)}),
         "notes": items(text()),
+        "control": optional(
+            record(
+                {
+                    "condition": _CONDITION,
+                    "fingerprint": table(text(r"[0-9a-f]{16}")),
+                    "sha256": text(r"[0-9a-f]{64}"),
+                    "step": whole(0),
+                }
+            )
+        ),
     },
     rest=plain,
 )
-_NEEDED = {"diffusion": ("layout", "processes", "parametrizations", "conditions"), "codec": ()}
+_MODEL = ("layout", "processes", "parametrizations", "conditions")
+_NEEDED = {"diffusion": _MODEL, "codec": (), "control": (*_MODEL, "control")}
 """Stage -> keys that are optional, but not in such a run."""
 
 
@@ -90,6 +101,8 @@ class Manifest:
         processes: part -> config of its process, with measured marginals.
         parametrizations: gaussian part -> config, with measured deviations.
         conditions: config of the conditions, with class names and measured means.
+        control: of a control, config of its condition, and whose it is: fingerprint of the base, digest and step of its
+            weights.
         notes: what a user should know of the data, a line each.
         format: of this file.
     """
@@ -102,6 +115,7 @@ class Manifest:
     processes: dict[str, Any] = field(default_factory=dict)
     parametrizations: dict[str, Any] = field(default_factory=dict)
     conditions: dict[str, Any] = field(default_factory=lambda: {"dim": 0, "items": {}})
+    control: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     format: int = FORMAT
 
@@ -111,7 +125,7 @@ class Manifest:
 
     @property
     def stage(self) -> str:
-        """What was trained: "diffusion" or "codec"."""
+        """What was trained: "diffusion", "codec" or "control"."""
         return str(self.config["stage"])
 
     def fingerprint(self) -> dict[str, str]:
@@ -130,6 +144,7 @@ class Manifest:
             "processes": self.processes,
             "parametrizations": self.parametrizations,
             "conditions": self.conditions,
+            **({} if self.control is None else {"control": [config["control"]["blocks"], self.control]}),
         }
         return {name: _digest(value) for name, value in sections.items()}
 
@@ -173,7 +188,7 @@ def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config with defaults for what it lacks: sections by key, all else as it is."""
     full = asdict(RunConfig())
     for key, value in config.items():
-        section = key in ("conditions", "train", "sample")
+        section = key in ("conditions", "control", "train", "sample")
         full[key] = {**full[key], **value} if section else value
     if "ema" in config.get("train", {}):
         full["train"]["ema"] = {**asdict(RunConfig())["train"]["ema"], **config["train"]["ema"]}
@@ -189,6 +204,8 @@ def _check_consistent(manifest: Manifest, value: Mapping[str, Any], where: str) 
             refuse(f"{where}: {key}", "it is missing")
     if manifest.stage == "codec":
         return
+    if manifest.stage == "control" and manifest.control is None:
+        refuse(f"{where}: control", "it is missing")
     try:
         layout = Layout.from_json([*manifest.layout])
     except ValueError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,8 @@ import torch
 
 from unnoise.conditions import Raw
 from unnoise.contracts import Samples
+from unnoise.control import Acting, Controlled
+from unnoise.denoiser import Denoiser
 from unnoise.guidance import Guidance, build_guidance
 from unnoise.noise import Noise
 from unnoise.plugins.registry import get_registry
@@ -39,6 +41,7 @@ class Recipe:
         same_seed: whether all samples use ``seed``, as on a way between two.
         guided: changes the guidance of a batch, given its rows; None keeps it.
         extra: what the record says beside the rest.
+        controls: of the n samples.
     """
 
     n: int
@@ -55,6 +58,12 @@ class Recipe:
     same_seed: bool = False
     guided: Callable[[Guidance, slice], Guidance] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    controls: Sequence[Acting] = ()
+
+    def denoiser(self, base: Denoiser, rows: slice) -> Denoiser | Controlled:
+        """What is asked in a batch."""
+        device = next(base.parameters()).device
+        return Controlled(base, [control[rows].to(device) for control in self.controls]) if self.controls else base
 
     def guide(self, rows: slice) -> Guidance:
         """The guidance of a batch."""
@@ -120,8 +129,8 @@ def draw(model: Model, recipe: Recipe, start: Callable[[Noise, slice], Beginning
             begin = start(noise, rows)
             count = _Count(bar)
             x0 = sample(
-                model.denoiser, begin.x, recipe.plan, noise.seeds.to(model.device), here, recipe.guide(rows),
-                begin.known, count,
+                recipe.denoiser(model.denoiser, rows), begin.x, recipe.plan, noise.seeds.to(model.device), here,
+                recipe.guide(rows), begin.known, count,
             )  # fmt: skip
             spent += count.nfe * (rows.stop - first)
             clean = x0.with_layout(model.representation.layout)

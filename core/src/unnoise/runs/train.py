@@ -33,7 +33,9 @@ from unnoise.runs.generate import Model, captions
 from unnoise.runs.load import check_resumable, load_codec
 from unnoise.runs.lock import locked
 from unnoise.runs.manifest import Manifest
+from unnoise.runs.measured import columns_of
 from unnoise.runs.run import Run
+from unnoise.runs.train_control import start_control
 from unnoise.sampling import plan
 from unnoise.schema import RunConfig
 from unnoise.training.checkpoint import load_weights
@@ -95,9 +97,8 @@ def _train(config: RunConfig, run: Run, registry: Registry) -> None:
     """From the first file in a run folder to the last; or from where the run has stopped."""
     before = run.config_path.read_text(encoding="utf-8") if run.checkpoints() else None
     write_text(run.config_path, OmegaConf.to_yaml(OmegaConf.create(asdict(config))))
-    start = _start_codec if config.stage == "codec" else _start_diffusion
     try:
-        trainer = start(config, run, registry)
+        trainer = _start(config, run, registry)
         if run.checkpoints():
             trainer.resume(run.checkpoints()[-1])
     except UserError:
@@ -115,11 +116,18 @@ def _train(config: RunConfig, run: Run, registry: Registry) -> None:
         _judge_codec(config, run, registry, trainer)
 
 
+def _start(config: RunConfig, run: Run, registry: Registry) -> Trainer:
+    if config.stage == "control":
+        return start_control(config, run, registry, _events(run, registry))
+    return (_start_codec if config.stage == "codec" else _start_diffusion)(config, run, registry)
+
+
 def _start_diffusion(config: RunConfig, run: Run, registry: Registry) -> Trainer:
     """Everything up to the first step: codec, fit, manifest, encoding."""
     plain, wanted, resumed = asdict(config), config.conditions, bool(run.checkpoints())
     data = _training_data(registry, plain)
-    check_columns(data.columns(), wanted.use)
+    known = columns_of(registry, plain, data)
+    check_columns(known, wanted.use)
     codec = _finished_codec(config, run, registry) if needs_codec(registry, plain) else None
     started = time.monotonic()
     representation = build_representation(registry, plain, codec)
@@ -138,7 +146,7 @@ def _start_diffusion(config: RunConfig, run: Run, registry: Registry) -> Trainer
     with Bar("choosing items", len(data)) as bar:
         chosen = Selection.of(data, representation, advance=bar.advance)
     notes = [*data.notes(), *chosen.notes()]
-    columns = Columns(data.columns(), chosen.index)
+    columns = Columns(known, chosen.index)
     if resumed:
         conditions = Conditions.from_config(run.manifest.conditions)
     else:

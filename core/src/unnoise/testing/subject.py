@@ -29,6 +29,7 @@ from unnoise.runs.build import (
 )
 from unnoise.runs.generate import Model
 from unnoise.runs.manifest import Manifest
+from unnoise.runs.measured import columns_of
 from unnoise.runs.run import Run
 from unnoise.schema import RunConfig
 from unnoise.state import State
@@ -132,14 +133,15 @@ class Subject:
     @cached_property
     def conditions(self) -> dict[str, Tensor]:
         """Raw conditions of the items."""
-        columns = Columns(self.data.columns(), self.chosen)
+        columns = Columns(columns_of(self.registry, self.plain, self.data), self.chosen)
         known = self.denoiser.conditions
         return {name: known[name].raw(columns[name]) for name in known.names}
 
     @cached_property
     def manifest(self) -> Manifest:
         encoded = EncodedData(self.state)
-        columns = Columns(self.data.columns(), range(min(len(self.data), FITTED_ITEMS)))
+        known = columns_of(self.registry, self.plain, self.data)
+        columns = Columns(known, range(min(len(self.data), FITTED_ITEMS)))
         use = self.config.conditions
         processes, parametrizations = measured_processes(self.config, self.representation.layout, encoded)
         return Manifest(

@@ -115,11 +115,12 @@ class EncodedData:
 
     Args:
         state: every item, on the CPU, padded to the largest; classes may lie in a small integer type.
-        columns: raw conditions by name, ``(N,)``.
+        columns: raw conditions by name, ``(N,)``, ``(N, K)`` or ``(N, *points, channels)``.
     """
 
     def __init__(self, state: State, columns: Mapping[str, Tensor] | None = None) -> None:
         self.state, self.columns = state, dict(columns or {})
+        self.maps = tuple(name for name, column in self.columns.items() if column.dim() > 2)
 
     @classmethod
     def encode(

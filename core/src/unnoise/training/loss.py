@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unnoise.conditions import Conditions, Raw
-from unnoise.denoiser import Denoiser, Estimate
+from unnoise.denoiser import Denoiser, Estimate, Residuals
 from unnoise.layout import Part
 from unnoise.level import align, on_device
 from unnoise.noise import Noise
@@ -43,6 +43,7 @@ def losses(
     dropout: float = 0.0,
     self_conditioning: float = 0.0,
     counted: Mapping[str, Tensor] | None = None,
+    residuals: Residuals | None = None,
 ) -> Losses:
     """Corrupt clean data and measure how well it is estimated.
 
@@ -57,13 +58,14 @@ def losses(
         self_conditioning: chance that the network is shown its own earlier estimate of an item, made without one
             and without gradient (Chen et al. 2022).
         counted: part -> which elements of its first axis count, bool ``(B, n)``; all where left out.
+        residuals: adds to the network's features; an earlier estimate is made without.
     """
     hidden = drop_conditions(denoiser.conditions, conditions or {}, noise, dropout)
     x_t = denoiser.product.corrupt(x0, times, noise)
     previous = None
     if denoiser.self_conditioning and self_conditioning > 0:
         previous = _previous(denoiser, x_t, times, hidden, chance(noise, "self-conditioning", self_conditioning))
-    estimate = denoiser(x_t, times, hidden, previous)
+    estimate = denoiser(x_t, times, hidden, previous, residuals)
     return weigh(denoiser, weightings, x0, times, estimate, counted)
 
 

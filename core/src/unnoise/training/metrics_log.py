@@ -66,7 +66,7 @@ class MetricsLog:
 
         Args:
             step: the last that was taken in.
-            clock: numbers that depend on the machine's speed; they come last in the line.
+            clock: numbers that are no means, such as the machine's speed; they come last in the line.
 
         Returns:
             the line, without its step.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from unnoise.contracts import Codec, Representation
-from unnoise.denoiser import Denoiser
+from unnoise.denoiser import Denoiser, Residuals
 from unnoise.errors import UserError, did_you_mean
 from unnoise.noise import Noise
 from unnoise.schema import ConditionsConfig, TrainConfig
@@ -20,6 +20,9 @@ from unnoise.training.pairing import Pairing
 from unnoise.training.times import TimeSampling
 from unnoise.training.trainer import Task
 from unnoise.training.weighting import Weighting, build_weighting
+
+Steer = Callable[[dict[str, Tensor], Noise], tuple[dict[str, Tensor], Residuals]]
+"""Raw conditions and noise of a batch -> those of them that the denoiser is told, and what is added to its features."""
 
 
 class Diffusion(Task):
@@ -66,10 +69,17 @@ class Diffusion(Task):
         return self
 
     def loss(self, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.steered_loss(index)
+
+    def steered_loss(self, index: Tensor, steer: Steer | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """As :meth:`loss`, of a network to whose features something is added."""
         device = next(self.denoiser.parameters()).device
         x0, raw = self._data.batch(self._seed, index, device)
         noise = Noise.training(self._seed, index).to(device)
         x0 = self.representation.augment(x0, noise)
+        maps = {name: raw[name] for name in self._data.maps}
+        raw |= self.representation.augment_maps(maps, noise)
+        raw, residuals = (raw, None) if steer is None else steer(raw, noise)
         u = self.times(self.denoiser.product, self._seed, index, self._train.batch)
         times, counted = self.elements(u, self.times.sampler, self.denoiser.product, x0, noise)
         x0 = self.pairing(x0, self.denoiser.product, noise, self.representation.unordered, counted)
@@ -84,6 +94,7 @@ class Diffusion(Task):
             self._conditions.dropout,
             self._train.self_conditioning,
             counted,
+            residuals,
         )
         shares = [self._train.part_weights.get(name, 1.0) * value.mean() for name, value in found.weighted.items()]
         return torch.stack(shares).sum(), {f"error/{name}": value.mean() for name, value in found.error.items()}

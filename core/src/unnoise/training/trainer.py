@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ from unnoise.training.interruption import interruption
 from unnoise.training.metrics_log import MetricsLog
 from unnoise.training.optim import Optimizer, check_optimization, lr_factor
 from unnoise.training.posthoc import SNAPSHOTS, PowerAverages, gamma_of
+
+T = TypeVar("T")
 
 
 class Task(nn.Module, ABC):
@@ -58,6 +60,8 @@ class Events:
     train_step: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None
     saved: Callable[[Path, int], None] = lambda path, step: None
     preview: Callable[[int], None] = lambda step: None
+    judged: Callable[[int], Mapping[str, float]] | None = None
+    """What a line of the log is to say beside the means, of the averaged model."""
 
 
 @dataclass
@@ -244,7 +248,8 @@ class Trainer:
         step, now = self.state.step, time.monotonic()
         rate = (step - self._last) * self.config.batch / max(now - self._since, 1e-9)  # some clocks tick slowly
         self._since, self._last = now, step
-        metrics = self.log.write(step, {"samples_per_second": rate, "seconds": self.state.seconds})
+        judged = self._looked_at(self.events.judged) if self.events.judged else {}
+        metrics = self.log.write(step, {**judged, "samples_per_second": rate, "seconds": self.state.seconds})
         self._saved = False
         self._check_best()
         bar.update(self.progress(), f"step {step}  loss {metrics['loss']:.4f}  {rate:.0f} samples/s")
@@ -258,11 +263,16 @@ class Trainer:
             raise UserError(message, f"There is: {', '.join(means)}")
 
     def _preview(self) -> None:
+        self._looked_at(self.events.preview)
+
+    def _looked_at(self, look: Callable[[int], T]) -> T:
         """Let somebody look at the averaged model."""
         self.task.eval()
-        with self.ema.applied():
-            self.events.preview(self.state.step)
-        self.task.train()
+        try:
+            with self.ema.applied():
+                return look(self.state.step)
+        finally:
+            self.task.train()
 
 
 def check_training(config: TrainConfig) -> None:

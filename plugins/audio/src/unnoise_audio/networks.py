@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unnoise import nn as blocks
-from unnoise.contracts import Context, Network
+from unnoise.contracts import Context, MapShape, Network, Place
 from unnoise.errors import UserError
 from unnoise.layout import Layout, Part
 from unnoise.level import Level
@@ -23,17 +23,23 @@ class FrameNetwork(Network):
     Args:
         layout: one gaussian part ``(frames, bands, channels)`` over a variable axis.
         context_dim: size of the embedded condition; 0 for none.
-        curve_dim: size of the embedded points of curves; 0 for none.
+        maps: shapes of the curves that are joined to the input.
         width: channels that curves are given.
         cond_dim: size of the vector.
         cross_attention: whether the condition's tokens are attended to.
 
     Raises:
-        UserError: if the layout is another, or there is nothing to attend to.
+        UserError: if the layout is another, there is nothing to attend to, or a map is no curve.
     """
 
     def __init__(
-        self, layout: Layout, context_dim: int, curve_dim: int, width: int, cond_dim: int, cross_attention: bool
+        self,
+        layout: Layout,
+        context_dim: int,
+        maps: Sequence[MapShape],
+        width: int,
+        cond_dim: int,
+        cross_attention: bool,
     ) -> None:
         super().__init__()
         self.part = frame_part(layout)
@@ -41,7 +47,9 @@ class FrameNetwork(Network):
         self.bands, self.channels = self.part.fixed_shape
         self.level = blocks.Conditioning(cond_dim, context_dim, cross_attention, item="sound")
         self.length = blocks.ScalarEmbedding(cond_dim, low=1e-3, high=1.0, sinusoidal=32)
-        self.curves = blocks.JoinCurves(curve_dim, width) if curve_dim else None
+        if any(len(shape.points) != 1 for shape in maps):
+            raise UserError("this denoiser takes curves, no other maps", "leave the map out of conditions.use")
+        self.curves = blocks.JoinCurves(maps[0].channels, width) if maps else None
 
     def conditioning(self, level: Level, context: Context | None, mask: Tensor) -> blocks.Told:
         """The vector ``(B, cond_dim)``, and the tokens to attend to with their mask.
@@ -56,7 +64,7 @@ class FrameNetwork(Network):
         """The curves at every ``step`` frames, ``(B, frames / step, width)``; None for a model that is told none."""
         if self.curves is None or context is None:
             return None
-        joined: Tensor = self.curves(context.curves, mask, step)
+        joined: Tensor = self.curves(context.maps, mask, step)
         return joined
 
 
@@ -66,7 +74,7 @@ class FrameTransformer(FrameNetwork):
     noise alone, nothing else would tell it. Curves are added to the tokens.
 
     Args:
-        layout, context_dim, curve_dim, cross_attention: see :class:`FrameNetwork`.
+        layout, context_dim, cross_attention, maps: see :class:`FrameNetwork`.
         width: channels of every token.
         depth: number of blocks.
         head_dim: channels per attention head; divides ``width``.
@@ -79,7 +87,6 @@ class FrameTransformer(FrameNetwork):
         self,
         layout: Layout,
         context_dim: int,
-        curve_dim: int = 0,
         width: int = 256,
         depth: int = 6,
         head_dim: int = 32,
@@ -87,9 +94,10 @@ class FrameTransformer(FrameNetwork):
         mlp_ratio: float = 3.0,
         cond_dim: int | None = None,
         cross_attention: bool = False,
+        maps: Sequence[MapShape] = (),
     ) -> None:
         cond_dim = cond_dim or width
-        super().__init__(layout, context_dim, curve_dim, width, cond_dim, cross_attention)
+        super().__init__(layout, context_dim, maps, width, cond_dim, cross_attention)
         if head_dim < 1 or width % head_dim or patch < 1:
             fix = "head_dim divides width; patch is at least 1"
             raise UserError(f"denoiser.width={width}, head_dim={head_dim}, patch={patch}", fix)
@@ -112,6 +120,24 @@ class FrameTransformer(FrameNetwork):
         residuals: Sequence[Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """As :class:`Network`. ``residuals[i] (B, tokens, width)`` is added after block i."""
+        mask, count = x.masks[self.axis], x.parts[self.part.name].shape[1]
+        h, cond, told = self._told(x, level, context)
+        h = self.transformer(h, cond, mask[:, :: self.patch], residuals=residuals, **told)
+        h = self.out(self.norm_out(h, cond)[0])
+        return {self.part.name: h.reshape(len(h), -1, self.bands, self.channels)[:, :count]}
+
+    def features(
+        self, x: State, level: Level, context: Context | None, previous: Mapping[str, Tensor] | None = None
+    ) -> list[Tensor]:
+        h, cond, told = self._told(x, level, context)
+        return list(self.transformer.features(h, cond, x.masks[self.axis][:, :: self.patch], **told))
+
+    def cut(self, blocks: int | None = None) -> list[Place]:
+        del self.norm_out, self.out
+        return self.transformer.cut(blocks)
+
+    def _told(self, x: State, level: Level, context: Context | None) -> tuple[Tensor, Tensor, dict[str, Tensor | None]]:
+        """Tokens ``(B, tokens, width)`` with their positions and curves, the vector, and what else blocks are told."""
         frames, mask = x.parts[self.part.name].flatten(2), x.masks[self.axis]
         cond, tokens, token_mask = self.conditioning(level, context, mask)
         count = frames.shape[1]
@@ -122,9 +148,7 @@ class FrameTransformer(FrameNetwork):
         positions = torch.arange(h.shape[1], device=h.device)[:, None]
         h = h + blocks.position_embedding(positions, h.shape[2]).to(h.dtype)
         angles = blocks.rotary_angles(positions, self.head_dim)
-        h = self.transformer(h, cond, mask[:, :: self.patch], tokens, token_mask, angles=angles, residuals=residuals)
-        h = self.out(self.norm_out(h, cond)[0])
-        return {self.part.name: h.reshape(len(h), -1, self.bands, self.channels)[:, :count]}
+        return h, cond, {"context": tokens, "context_mask": token_mask, "angles": angles}
 
 
 class UNet(FrameNetwork):
@@ -132,7 +156,7 @@ class UNet(FrameNetwork):
     mask of frames, so that padding changes nothing. Curves are further channels of the input, alike in all bands.
 
     Args:
-        layout, context_dim, curve_dim, cross_attention, cond_dim: see :class:`FrameNetwork`.
+        layout, context_dim, cross_attention, cond_dim, maps: see :class:`FrameNetwork`.
         channels: width of every level, finest first; both sides halve from one to the next.
         depth: residual blocks per level.
         attention: for every level, whether its blocks are followed by attention over all positions.
@@ -147,7 +171,6 @@ class UNet(FrameNetwork):
         self,
         layout: Layout,
         context_dim: int,
-        curve_dim: int = 0,
         channels: Sequence[int] = (32, 64, 96),
         depth: int = 1,
         attention: Sequence[bool] = (False, False, True),
@@ -156,8 +179,9 @@ class UNet(FrameNetwork):
         cross_attention: bool = False,
         patch: Sequence[int] = (2, 4),
         dropout: float = 0.0,
+        maps: Sequence[MapShape] = (),
     ) -> None:
-        super().__init__(layout, context_dim, curve_dim, channels[0], cond_dim, cross_attention)
+        super().__init__(layout, context_dim, maps, channels[0], cond_dim, cross_attention)
         if len(attention) != len(channels):
             raise UserError(
                 f"denoiser.attention has {len(attention)} entries for {len(channels)} levels",
@@ -172,7 +196,7 @@ class UNet(FrameNetwork):
             )
         self.patch = (patch[0], patch[1])
         width = self.channels * patch[0] * patch[1]
-        inputs = width + 1 + (channels[0] if curve_dim else 0)
+        inputs = width + 1 + (channels[0] if maps else 0)
         # A convolution does not know how high it is, but bands are not alike.
         self.register_buffer("place", torch.linspace(-1, 1, self.bands // patch[1]), persistent=False)
         self.unet = blocks.UNet(

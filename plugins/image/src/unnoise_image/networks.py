@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from unnoise import nn as blocks
-from unnoise.contracts import Context, Network
+from unnoise.contracts import Context, MapShape, Network, Place
 from unnoise.errors import UserError
 from unnoise.layout import Layout, Part
 from unnoise.level import Level
@@ -15,7 +15,8 @@ from unnoise.state import State
 
 
 class GridNetwork(Network):
-    """What both networks share: the one part they denoise, and the vector that tells them of level and condition.
+    """What both networks share: the one part they denoise, the vector that tells them of level and condition, and the
+    condition's tokens and maps.
 
     Args:
         layout: one gaussian part ``(channels, height, width)``.
@@ -23,12 +24,24 @@ class GridNetwork(Network):
         cond_dim: size of the vector.
         cross_attention: whether the condition's tokens are attended to.
         patch: side of the blocks of pixels that are taken together.
+        maps: shapes of the maps that are joined to the input.
+        width: channels that these are given.
 
     Raises:
-        UserError: if the layout is another, ``patch`` does not divide the sides, or there is nothing to attend to.
+        UserError: if the layout is another, ``patch`` does not divide the sides, there is nothing to attend to, or a
+            map is no picture.
     """
 
-    def __init__(self, layout: Layout, context_dim: int, cond_dim: int, cross_attention: bool, patch: int) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        context_dim: int,
+        cond_dim: int,
+        cross_attention: bool,
+        patch: int,
+        maps: Sequence[MapShape],
+        width: int,
+    ) -> None:
         super().__init__()
         self.part = grid_part(layout)
         self.channels, *sides = self.part.fixed_shape
@@ -38,6 +51,14 @@ class GridNetwork(Network):
             )
         self.patch, self.sides = (patch, patch), (sides[0] // patch, sides[1] // patch)
         self.level = blocks.Conditioning(cond_dim, context_dim, cross_attention, item="picture")
+        self.maps = blocks.JoinMaps(maps, width, self.sides) if maps else None
+
+    def joined(self, context: Context | None) -> Tensor | None:
+        """The maps on the grid, ``(B, width, *sides)``; None for a model that is told none."""
+        if self.maps is None or context is None:
+            return None
+        joined: Tensor = self.maps(context.maps)
+        return joined
 
     def conditioning(self, level: Level, context: Context | None) -> blocks.Told:
         """The vector ``(B, cond_dim)``, and the tokens to attend to with their mask.
@@ -52,7 +73,7 @@ class UNet(GridNetwork):
     """A convolutional U-Net (Ho et al. 2020; Dhariwal & Nichol 2021).
 
     Args:
-        layout, context_dim, cond_dim, cross_attention, patch: see :class:`GridNetwork`.
+        layout, context_dim, cond_dim, cross_attention, patch, maps: see :class:`GridNetwork`.
         channels: width of every level, finest first; sides halve from one to the next.
         depth: residual blocks per level.
         attention: for every level, whether its blocks are followed by attention over all positions.
@@ -72,8 +93,9 @@ class UNet(GridNetwork):
         cross_attention: bool = False,
         patch: int = 1,
         dropout: float = 0.0,
+        maps: Sequence[MapShape] = (),
     ) -> None:
-        super().__init__(layout, context_dim, cond_dim, cross_attention, patch)
+        super().__init__(layout, context_dim, cond_dim, cross_attention, patch, maps, channels[0])
         if len(attention) != len(channels):
             raise UserError(
                 f"denoiser.attention has {len(attention)} entries for {len(channels)} levels",
@@ -97,15 +119,26 @@ class UNet(GridNetwork):
         """As :class:`Network`. ``residuals``: one tensor per skip connection, finest first, then one for the middle."""
         cond, tokens, mask = self.conditioning(level, context)
         grid = blocks.space_to_depth(x.parts[self.part.name], self.patch)
-        grid = self.unet(grid, cond, tokens, mask, residuals)
+        grid = self.unet(grid, cond, tokens, mask, residuals, hint=self.joined(context))
         return {self.part.name: blocks.depth_to_space(grid, self.patch)}
+
+    def features(
+        self, x: State, level: Level, context: Context | None, previous: Mapping[str, Tensor] | None = None
+    ) -> list[Tensor]:
+        cond, tokens, mask = self.conditioning(level, context)
+        grid = blocks.space_to_depth(x.parts[self.part.name], self.patch)
+        made: list[Tensor] = self.unet.features(grid, cond, tokens, mask, hint=self.joined(context))
+        return made
+
+    def cut(self, blocks: int | None = None) -> list[Place]:
+        return self.unet.cut(blocks)
 
 
 class DiT(GridNetwork):
     """A transformer over patches (Peebles & Xie 2023) with fixed positions and, where asked for, cross-attention.
 
     Args:
-        layout, context_dim, cross_attention, patch: see :class:`GridNetwork`.
+        layout, context_dim, cross_attention, patch, maps: see :class:`GridNetwork`.
         width: channels of every patch.
         depth: number of blocks.
         head_dim: channels per attention head; divides ``width``.
@@ -126,9 +159,10 @@ class DiT(GridNetwork):
         mlp_ratio: float = 4.0,
         cond_dim: int | None = None,
         cross_attention: bool = False,
+        maps: Sequence[MapShape] = (),
     ) -> None:
         cond_dim = cond_dim or width
-        super().__init__(layout, context_dim, cond_dim, cross_attention, patch)
+        super().__init__(layout, context_dim, cond_dim, cross_attention, patch, maps, width)
         if width % head_dim:
             raise UserError(f"denoiser.head_dim={head_dim} does not divide denoiser.width={width}", "choose a divisor")
         values = self.channels * patch**2
@@ -151,10 +185,26 @@ class DiT(GridNetwork):
     ) -> dict[str, Tensor]:
         """As :class:`Network`. ``residuals[i] (B, patches, dim)`` is added after block i."""
         cond, tokens, mask = self.conditioning(level, context)
-        h = self.embed(blocks.patchify(x.parts[self.part.name], self.patch)) + self.positions
+        h = self._embedded(x, context)
         h = self.transformer(h, cond, context=tokens, context_mask=mask, residuals=residuals)
         h, _ = self.norm_out(h, cond)
         return {self.part.name: blocks.unpatchify(self.out(h), self.patch, self.sides)}
+
+    def features(
+        self, x: State, level: Level, context: Context | None, previous: Mapping[str, Tensor] | None = None
+    ) -> list[Tensor]:
+        cond, tokens, mask = self.conditioning(level, context)
+        return list(self.transformer.features(self._embedded(x, context), cond, context=tokens, context_mask=mask))
+
+    def cut(self, blocks: int | None = None) -> list[Place]:
+        del self.norm_out, self.out
+        return self.transformer.cut(blocks)
+
+    def _embedded(self, x: State, context: Context | None) -> Tensor:
+        """Tokens ``(B, patches, width)``, with their positions and the maps there."""
+        h: Tensor = self.embed(blocks.patchify(x.parts[self.part.name], self.patch)) + self.positions
+        joined = self.joined(context)
+        return h if joined is None else h + joined.flatten(2).transpose(1, 2)
 
 
 def grid_part(layout: Layout) -> Part:

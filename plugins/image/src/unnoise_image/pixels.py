@@ -72,5 +72,13 @@ class Pixels(ImageRepresentation):
         if not self.flip:
             return state
         x = state.parts["pixels"]
-        mirrored = noise.uniform(_FLIP, (), purpose="augment") < 0.5
-        return state.replace({"pixels": torch.where(mirrored[:, None, None, None], x.flip(3), x)})
+        return state.replace({"pixels": torch.where(self._mirrored(noise), x.flip(3), x)})
+
+    def augment_maps(self, maps: Mapping[str, Tensor], noise: Noise) -> dict[str, Tensor]:
+        if not self.flip:
+            return dict(maps)
+        return {name: torch.where(self._mirrored(noise), x.flip(2), x) for name, x in maps.items()}
+
+    def _mirrored(self, noise: Noise) -> Tensor:
+        """Which pictures are mirrored: bool ``(B, 1, 1, 1)``."""
+        return (noise.uniform(_FLIP, (), purpose="augment") < 0.5)[:, None, None, None]

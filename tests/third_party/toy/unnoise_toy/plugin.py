@@ -25,7 +25,13 @@ def unnoise_denoisers():
     return [
         Spec("mlp", "unnoise_toy.parts:MLP", "a residual-free MLP", "toy"),
         Spec("wide", "unnoise_toy.parts:Wide", "the same, wider", "toy"),
+        Spec("ladder", "unnoise_toy.steered:Ladder", "blocks in a row, which take maps and control", "toy"),
     ]
+
+
+@hookimpl
+def unnoise_maps():
+    return [Spec("quadrant", "unnoise_toy.steered:Quadrant", "in which quadrant a point lies", "toy")]
 
 
 @hookimpl
