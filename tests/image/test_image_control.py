@@ -11,7 +11,7 @@ from unnoise.errors import UserError
 from unnoise.plugins.registry import get_registry
 from unnoise.runs import load, train
 from unnoise.runs.controls import LoadedControl, load_control
-from unnoise.testing.checks.control import takes_control
+from unnoise.testing.checks.network import takes_control
 from unnoise.testing.subject import Subject
 from unnoise_image.pictures import to_image
 

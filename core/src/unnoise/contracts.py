@@ -30,6 +30,8 @@ class Labels:
 
     values: NDArray[np.int64]
     names: tuple[str, ...]
+    condition: ClassVar[str] = "class"
+    """The registered condition that tells a model of such a column; a derived column may name another."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Scalars:
 
     values: NDArray[np.float64]
     unit: str = ""
+    condition: ClassVar[str] = "scalar"
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Curves:
 
     values: NDArray[np.float32]
     unit: str = ""
+    condition: ClassVar[str] = "curve"
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Maps:
 
     values: NDArray[np.float32]
     unit: str = ""
+    condition: ClassVar[str] = "map"
 
 
 @dataclass(frozen=True)
@@ -65,11 +70,11 @@ class Texts:
     """Words for every item, ``(N,)`` of numpy's string type; empty where unknown."""
 
     values: NDArray[np.str_]
+    condition: ClassVar[str] = "text"
 
 
 Column = Labels | Scalars | Curves | Maps | Texts
-"""What is known of every item. A subclass with a class attribute ``condition`` names the registered condition that a
-model is told it by, in place of the usual one of its kind."""
+"""What is known of every item."""
 
 
 @dataclass(frozen=True)

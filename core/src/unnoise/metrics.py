@@ -87,6 +87,26 @@ def subset(count: int, size: int, seed: int) -> Sequence[int]:
     return sorted(np.random.default_rng(seed).permutation(count)[:size].tolist())
 
 
+def equal_sets(
+    features: Callable[[Sequence[Any]], Tensor], evidence: Evidence, most: int | None = None
+) -> dict[str, Tensor]:
+    """Features of "made", "train", "test" and, where there is any, "noise", of one number N of items each (the largest
+    that all can give, or ``most``): ``(N, D)``. Empty for N below 2.
+
+    Args:
+        features: items -> ``(N, D)``.
+        evidence: what is judged.
+        most: bound on N.
+    """
+    sets: dict[str, Any] = {"made": evidence.generated, "train": evidence.train, "test": evidence.test}
+    if len(evidence.noise) >= 2:
+        sets["noise"] = evidence.noise
+    n = min(*(len(items) for items in sets.values()), *([] if most is None else [most]))
+    if n < 2:
+        return {}
+    return {key: features([items[i] for i in subset(len(items), n, evidence.seed)]) for key, items in sets.items()}
+
+
 def feature_scores(name: str, features: Callable[[Sequence[Any]], Tensor], evidence: Evidence) -> list[Score]:
     """Frechet and kernel distance of generated to real test items. The floor is that of real training items, the
     ceiling that of noise, all with the same number N of items (the largest that all can give); nothing for N below 2.
@@ -96,18 +116,14 @@ def feature_scores(name: str, features: Callable[[Sequence[Any]], Tensor], evide
         features: items -> ``(N, D)``.
         evidence: what is judged.
     """
-    sets: dict[str, Any] = {"made": evidence.generated, "train": evidence.train, "test": evidence.test}
-    if len(evidence.noise) >= 2:
-        sets["noise"] = evidence.noise
-    n = min(len(items) for items in sets.values())
-    if n < 2:
+    found = equal_sets(features, evidence)
+    if not found:
         return []
-    found = {key: features([items[i] for i in subset(len(items), n, evidence.seed)]) for key, items in sets.items()}
     summaries = {key: moments(value) for key, value in found.items()}
 
     def score(kind: str, distance: Callable[[str], float]) -> Score:
         ceiling = distance("noise") if "noise" in found else None
-        return Score(f"{kind}_{name}", distance("made"), distance("train"), ceiling, "lower", f"N={n}")
+        return Score(f"{kind}_{name}", distance("made"), distance("train"), ceiling, "lower", f"N={len(found['made'])}")
 
     return [
         score("frechet", lambda key: frechet_distance(summaries[key], summaries["test"])),

@@ -23,6 +23,7 @@ unnoise: one diffusion engine for any kind of data
   unnoise list [kind]        what is registered: modalities, denoisers, samplers, ...
   unnoise plugins [--json]   what is installed, and whether it is healthy; also: install NAME, uninstall NAME
   unnoise check NAME         hold a modality to the contracts
+  unnoise new-plugin NAME --kind gaussian|categorical|mixed    begin a plugin for a new kind of data
   unnoise doctor             look at this machine
   unnoise completion bash    completion for your shell
 
@@ -41,6 +42,7 @@ VERBS: dict[str, str] = {
     "plugins": "unnoise.cli.inspect:plugins",
     "list": "unnoise.cli.inspect:listing",
     "check": "unnoise.cli.inspect:check",
+    "new-plugin": "unnoise.cli.scaffold:new_plugin",
     "doctor": "unnoise.cli.doctor:doctor",
     "completion": "unnoise.cli.completion:completion",
 }
@@ -93,11 +95,8 @@ def _dispatch(words: list[str]) -> int:
     if words[0] in ("-V", "--version"):
         print(f"unnoise {__version__}")
         return 0
-    verb, rest = words[0], words[1:]
-    if verb not in VERBS:
-        raise _no_verb(words)
-    module, _, name = VERBS[verb].partition(":")
-    function: Callable[[list[str]], int] = getattr(import_module(module), name)
+    rest = words[1:]
+    function = _function(words)
     if {"-h", "--help"} & set(rest):
         print(function.__doc__ and _dedent(function.__doc__))
         return 0
@@ -108,6 +107,20 @@ def _dispatch(words: list[str]) -> int:
         warn_skipped(get_registry(), strict=True)
         rest = [word for word in rest if word != STRICT]
     return function(rest)
+
+
+def _function(words: list[str]) -> Callable[[list[str]], int]:
+    """What the first word stands for: a verb of core, or else of a plugin."""
+    if words[0] in VERBS:
+        module, _, name = VERBS[words[0]].partition(":")
+        own: Callable[[list[str]], int] = getattr(import_module(module), name)
+        return own
+    from unnoise.cli.verbs import plugin_verb
+
+    function = plugin_verb(words[0])
+    if function is None:
+        raise _no_verb(words)
+    return function
 
 
 def _no_verb(words: list[str]) -> UserError:

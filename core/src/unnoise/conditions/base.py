@@ -21,7 +21,7 @@ Raw = Mapping[str, Tensor]
 that is left out is absent for every sample.
 """
 
-CALLED: Mapping[type[Column], str] = {
+_CALLED: Mapping[type[Column], str] = {
     Labels: "a class",
     Scalars: "a number",
     Curves: "a curve",
@@ -31,9 +31,9 @@ CALLED: Mapping[type[Column], str] = {
 """How messages call what a column holds."""
 
 
-def called_of(column: Column) -> str:
+def called(column: Column) -> str:
     """How messages call what a column, or one of a subclass, holds."""
-    return next(called for kind, called in CALLED.items() if isinstance(column, kind))
+    return next(words for kind, words in _CALLED.items() if isinstance(column, kind))
 
 
 class Condition(nn.Module, ABC):

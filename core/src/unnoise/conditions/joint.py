@@ -9,11 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unnoise.conditions.base import Condition, Raw
-from unnoise.conditions.classes import ClassCondition
-from unnoise.conditions.maps import MapCondition
-from unnoise.conditions.numbers import CurveCondition, ScalarCondition
-from unnoise.conditions.text import TextCondition
-from unnoise.contracts import Column, Context, Curves, Labels, Maps, MapShape, Scalars, Texts
+from unnoise.contracts import Column, Context, MapShape
 from unnoise.errors import UserError, did_you_mean
 from unnoise.plugins import get_registry
 from unnoise.plugins.signature import check_complete, check_options
@@ -29,14 +25,6 @@ def check_columns(columns: Mapping[str, Column], names: Sequence[str]) -> None:
             )
 
 
-_OF_COLUMN: dict[type, type[Condition]] = {
-    Labels: ClassCondition,
-    Scalars: ScalarCondition,
-    Curves: CurveCondition,
-    Maps: MapCondition,
-    Texts: TextCondition,
-}
-"""Kind of column -> the condition on it."""
 _GIVEN = ("name", "column", "dim", "tokens")
 """Arguments of :meth:`Condition.from_column` that are no options."""
 
@@ -44,13 +32,13 @@ _GIVEN = ("name", "column", "dim", "tokens")
 def condition_on(
     name: str, column: Column, dim: int, tokens: bool = False, options: Mapping[str, Any] | None = None
 ) -> Condition:
-    """The condition on a data set's column ``name``: the registered one that the column names, or that of its kind.
+    """The condition on a data set's column ``name``: the registered one that the column names.
 
     Raises:
-        UserError: if it has no such option.
+        UserError: if no such condition is registered, or it has no such option.
     """
-    named, options = getattr(column, "condition", ""), options or {}
-    kind: type[Condition] = get_registry().load("condition", named) if named else _OF_COLUMN[type(column)]
+    kind: type[Condition] = get_registry().load("condition", column.condition)
+    options = options or {}
     check_options(f"condition {name!r}", kind.from_column, options, _GIVEN)
     return kind.from_column(name, column, dim, tokens, **options)
 
@@ -105,7 +93,7 @@ class Conditions(nn.Module):
             options: name -> options of that condition (:meth:`Condition.from_column`).
 
         Raises:
-            UserError: if the data has no such column, or a condition no such option.
+            UserError: if the data has no such column, no condition is registered for it, or it has no such option.
         """
         check_columns(columns, names)
         options = options or {}

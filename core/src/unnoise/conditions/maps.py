@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unnoise.conditions.base import CALLED, Condition
+from unnoise.conditions.base import Condition, called
 from unnoise.contracts import Column, Context, Maps, MapShape
 from unnoise.errors import UserError
 
@@ -74,7 +74,7 @@ class MapCondition(Condition):
 
     def raw(self, column: Column) -> Tensor:
         if not isinstance(column, Maps):
-            message = f"condition {self.name!r} is a map for the model, but {CALLED[type(column)]} in the data"
+            message = f"condition {self.name!r} is a map for the model, but {called(column)} in the data"
             raise UserError(message)
         self._check_size(column.values.shape[1:], "of the data")
         return _finite(column.values)

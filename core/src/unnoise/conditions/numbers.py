@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unnoise.conditions.base import Condition, called_of
+from unnoise.conditions.base import Condition, called
 from unnoise.contracts import Column, Context, Curves, MapShape, Scalars
 from unnoise.errors import Caution, UserError
 
@@ -65,9 +65,9 @@ class NumberCondition(Condition):
             return number
         raise UserError(f"{self.name} {str(value)[:80]!r} is not a finite number.", self._range)
 
-    def _misfit(self, called: str, column: Column) -> UserError:
+    def _misfit(self, known: str, column: Column) -> UserError:
         """For a column of another type."""
-        return UserError(f"condition {self.name!r} is {called} for the model, but {called_of(column)} in the data")
+        return UserError(f"condition {self.name!r} is {known} for the model, but {called(column)} in the data")
 
     def embed(self, raw: Tensor) -> Tensor:
         z = ((raw.nan_to_num(self.mean) - self.mean) / self.std)[..., None]

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unnoise.conditions.base import CALLED, Condition
+from unnoise.conditions.base import Condition, called
 from unnoise.contracts import Column, Context, Texts
 from unnoise.errors import Caution, UserError
 from unnoise.text import Embedded, Pretrained, TextEncoder, Vocabulary, parse_prompt, write_prompt
@@ -106,7 +106,7 @@ class TextCondition(Condition):
     def raw(self, column: Column) -> Tensor:
         if not isinstance(column, Texts):
             raise UserError(
-                f"condition {self.name!r} is a text for the model, but {CALLED[type(column)]} in the data",
+                f"condition {self.name!r} is a text for the model, but {called(column)} in the data",
                 "give the data's column another name, or train anew",
             )
         rows = {text: self._row([(text, 1.0)]) for text in dict.fromkeys(column.values.tolist())}

@@ -78,9 +78,9 @@ class Subject:
 
     @cached_property
     def packages(self) -> frozenset[str]:
-        """Top-level packages of the plugin's code."""
+        """Top-level packages of the plugin's code; ready-made parts that it registers are the engine's."""
         refs = [self.plugin.ref, *(spec.ref for _, spec in self.plugin.specs if isinstance(spec, Spec))]
-        return frozenset(ref.partition(":")[0].partition(".")[0] for ref in refs)
+        return frozenset(ref.partition(":")[0].partition(".")[0] for ref in refs) - {"unnoise"}
 
     @cached_property
     def data(self) -> Dataset:

@@ -5,6 +5,6 @@
     test_contract = unnoise.testing.modality_checks("toy", expected_failures={"round_trip": "the codec is lossy"})
 """
 
-from unnoise.testing.checks import control, items, network, packaging, sampling, steering, training
+from unnoise.testing.checks import items, network, packaging, sampling, steering, training
 
-__all__ = ["control", "items", "network", "packaging", "sampling", "steering", "training"]
+__all__ = ["items", "network", "packaging", "sampling", "steering", "training"]

@@ -1,0 +1,1 @@
+"""Scan lines of photographs: a multichannel series of variable length."""

@@ -1,0 +1,1 @@
+"""Tables with numbers and categories."""
