@@ -16,7 +16,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml $(addsuffix /pyproject.toml,$(DISTS))
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --group test --group check -e ./core $(foreach dist,$(filter-out core,$(DISTS)),-e "./$(dist)[all]")
+	$(BIN)/python -m pip install --quiet --group test --group check -e "./core[text]" $(foreach dist,$(filter-out core,$(DISTS)),-e "./$(dist)[all]")
 	$(BIN)/python -m pip install --quiet --no-deps tinysoundfont
 	touch $@
 

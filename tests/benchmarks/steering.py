@@ -1,6 +1,6 @@
 """What steering does to trained models: `python steering.py negative|variation|border|scaffold RUN`
 
-negative: of digits (or any pictures with classes), the share that a classifier takes for each class, of unconditional
+negative: of pictures or sounds with classes, the share that a classifier takes for each class, of unconditional
 samples and of samples that are steered away from that class, with the same seeds. variation: how far results are from
 their sources against strength, in standard deviations of the data, and evaluations. border: of pictures whose lower
 half is made anew, how much grey levels change across the border, beside real pictures and halves of two pictures.
@@ -10,13 +10,16 @@ scaffold: of molecules, the share of decorated scaffolds that hold the scaffold,
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from unnoise import load
+from unnoise.contracts import Dataset, Labels, Samples
 from unnoise.plugins import get_registry
 from unnoise.runs import Model
 from unnoise.runs.build import build_splits
@@ -31,30 +34,49 @@ WALKS: dict[str, dict[str, Any]] = {
 STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
-def negative(model: Model, n: int, scale: float, steps: int) -> None:
-    """Print the shares of every class."""
+def picture_judge(train: Dataset, column: Labels, cache: Path) -> Callable[[Sequence[Any]], Tensor]:
+    """Names the class of pictures."""
     from unnoise_image.classifier import Recipe, predict, train_classifier
     from unnoise_image.pictures import stack
 
-    train, _ = build_splits(get_registry(), model.manifest.config)
-    column = train.columns()["class"]
     real = stack([train[i] for i in range(len(train))])
-    cache = model.run.folder / "cache"
-    cache.mkdir(exist_ok=True)
-    labels = torch.from_numpy(column.values)  # type: ignore[union-attr]
-    net = train_classifier(real, labels, len(column.names), Recipe(), cache)  # type: ignore[union-attr]
+    net = train_classifier(real, torch.from_numpy(column.values), len(column.names), Recipe(), cache)
+    return lambda items: predict(net, stack(items))[1]
 
-    def share(samples: Any, index: int) -> float:
-        return float((predict(net, stack(samples.items))[1] == index).double().mean())
+
+def sound_judge(train: Dataset, column: Labels, cache: Path) -> Callable[[Sequence[Any]], Tensor]:
+    """Names the class of sounds."""
+    from unnoise_audio.metrics.features import AudioRecipe, Canvas
+    from unnoise_audio.metrics.judged import listener
+
+    canvas = Canvas.of(train)
+    net = listener(train, column, canvas, AudioRecipe(), cache)
+    return lambda items: net.predict(canvas.bands(items))[1]
+
+
+JUDGES = {"image": picture_judge, "audio": sound_judge}
+
+
+def negative(model: Model, n: int, scale: float, steps: int) -> None:
+    """Print the shares of every class."""
+    train, _ = build_splits(get_registry(), model.manifest.config)
+    columns = train.columns()
+    name, column = next(
+        (key, found) for key in ("class", "instrument") if isinstance(found := columns.get(key), Labels)
+    )
+    judge = JUDGES[model.manifest.modality](train, column, model.run.cache)
+
+    def share(samples: Samples, index: int) -> float:
+        return float((judge(samples.items) == index).double().mean())
 
     plain = model.sample(n, 0, steps=steps, progress=False)
-    print(f"| class | without | negative, scale {scale:g} |\n|---|---|---|")
+    print(f"| {name} | without | negative, scale {scale:g} |\n|---|---|---|")
     before, after = [], []
-    for index, name in enumerate(column.names):  # type: ignore[union-attr]
-        steered = model.sample(n, 0, steps=steps, negative=name, guidance_scale=scale, progress=False)
+    for index, value in enumerate(column.names):
+        steered = model.sample(n, 0, steps=steps, negative={name: value}, guidance_scale=scale, progress=False)
         before.append(share(plain, index))
         after.append(share(steered, index))
-        print(f"| {name} | {100 * before[-1]:.1f} % | {100 * after[-1]:.1f} % |")
+        print(f"| {value} | {100 * before[-1]:.1f} % | {100 * after[-1]:.1f} % |", flush=True)
     print(f"| mean | {100 * np.mean(before):.1f} % | {100 * np.mean(after):.1f} % |")
 
 

@@ -326,7 +326,7 @@ def test_list(cli):
     out = cli("list")[1]
     assert re.search(r"^modalities\s+toy$", out, re.M)
     assert re.search(r"^experiments\s+toy/small$", out, re.M)
-    assert [line.split()[0] for line in cli("list denoisers")[1].splitlines()] == ["mlp", "wide"]
+    assert [line.split()[0] for line in cli("list denoisers")[1].splitlines()] == ["ladder", "mlp", "wide"]
     assert cli("list denoiser")[1] == cli("list denoisers")[1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -41,15 +42,7 @@ class ClassifierMetric(Metric):
         if not isinstance(train, Labels) or not isinstance(test, Labels):
             return []
         canvas = Canvas.of(evidence.train)
-        bands, labels = _labelled(canvas, evidence.train, train)
-
-        def build() -> Classifier:
-            net = Classifier(len(train.names))
-            net.mean.copy_(bands.mean())
-            net.std.copy_(bands.std())
-            return net
-
-        net = train_classifier(build, bands, labels, self.recipe, self.recipe.vary, evidence.cache)
+        net = listener(evidence.train, train, canvas, self.recipe, evidence.cache)
 
         def accuracy(bands: Tensor, wanted: Tensor) -> float:
             return float((net.predict(bands)[1] == wanted).double().mean())
@@ -72,6 +65,21 @@ class ClassifierMetric(Metric):
                 )
             )
         return scores + feature_scores("classifier", lambda items: net.predict(canvas.bands(items))[0], evidence)
+
+
+def listener(
+    train: Dataset, column: Labels, canvas: Canvas, recipe: AudioRecipe, cache: Path | None = None
+) -> Classifier:
+    """A network that learnt to name the class of real sounds, of which ``column`` tells (:func:`train_classifier`)."""
+    bands, labels = _labelled(canvas, train, column)
+
+    def build() -> Classifier:
+        net = Classifier(len(column.names))
+        net.mean.copy_(bands.mean())
+        net.std.copy_(bands.std())
+        return net
+
+    return train_classifier(build, bands, labels, recipe, recipe.vary, cache)
 
 
 class MusicnnMetric(Metric):
