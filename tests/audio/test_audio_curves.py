@@ -87,7 +87,7 @@ def test_columns_are_measured_when_they_are_asked_for(monkeypatch):
     data, heard = Notes("train", **SMALL), []
     monkeypatch.setitem(base._CURVES, "pitch_curve", (lambda item: heard.append(item) or pitch_curve(item), ""))
     columns = data.columns()
-    assert {"instrument", "pitch", "duration", "loudness", "loudness_curve", "pitch_curve"} == set(columns)
+    assert {"instrument", "pitch", "duration", "loudness", "loudness_curve", "pitch_curve", "text"} == set(columns)
     assert columns["loudness"].values[3] == data[3].level and not heard and data.columns() is columns
     assert columns["pitch_curve"] is columns["pitch_curve"] and len(heard) == len(data)
     with pytest.raises(KeyError):
