@@ -8,7 +8,7 @@ import unnoise
 from unnoise.errors import UserError
 from unnoise.runs.train import train
 from unnoise_audio.data.notes import Notes
-from unnoise_audio.masks import FADE, keep
+from unnoise_audio.masks import fade_of, keep
 from unnoise_audio.sound import Sound
 from unnoise_audio.wav import write_wav
 
@@ -53,7 +53,7 @@ STRETCHES = {
 def test_what_is_kept_is_kept_to_the_sample(model, notes, mask):
     start, stop, total = STRETCHES[mask]
     made = model.edit("infill", notes, mask=mask, n=3, progress=False)
-    fade = round(FADE * 8000)
+    fade = fade_of(total - (stop - start), 8000)
     kept = np.r_[0 : max(start - fade, 0), min(stop + fade, total) : total]
     for index, item in enumerate(made.items):
         assert item.samples.shape == (1, total)
@@ -98,7 +98,7 @@ def test_mel_bands_are_put_back_to_the_sample(tmp_path, notes):
     made_of = config(representation={"name": "mel", "n_fft": 256, "hop": 64, "mels": 16, "iterations": 2})
     model = unnoise.load(train(made_of, tmp_path / "run").folder, device="cpu")
     made = model.edit("infill", notes, mask="between:0.1,0.2", progress=False)
-    fade = round(FADE * 8000)
+    fade = fade_of(LENGTH - 800, 8000)
     assert all(
         np.array_equal(new.samples[:, : 800 - fade], old.samples[:, : 800 - fade])
         for new, old in zip(made.items, notes, strict=True)
@@ -119,7 +119,8 @@ def test_variations_and_their_ends(model, notes):
 def test_a_file_is_a_source(model, notes, tmp_path):
     write_wav(notes[0], tmp_path / "one.wav", {}, "float")
     made = model.edit("infill", tmp_path / "one.wav", mask="after:0.1", n=2, progress=False)
-    assert all(np.array_equal(item.samples[:, :700], notes[0].samples[:, :700]) for item in made.items)
+    kept = 800 - fade_of(800, 8000)
+    assert all(np.array_equal(item.samples[:, :kept], notes[0].samples[:, :kept]) for item in made.items)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from unnoise.errors import UserError
 from unnoise.runs import evaluate, write_samples
 from unnoise.runs.train import train
 from unnoise.testing import modality_checks
-from unnoise_audio.masks import FADE
+from unnoise_audio.masks import fade_of
 from unnoise_audio.pitch import pitch_of
 from unnoise_audio.seams import seam
 from unnoise_audio.sound import Sound, cents
@@ -132,7 +132,7 @@ def test_a_continuation_keeps_the_recording_and_does_not_click(model, folder):
     begun = Sound(sound.samples[:, : round(0.06 * RATE)], RATE)
     how = {"condition": {"class": "low"}, "progress": False}
     made = model.edit("infill", [begun], mask="extend:0.07", n=2, seed=4, **how).items
-    exact = round((0.06 - FADE) * RATE)
+    exact = round(0.06 * RATE) - fade_of(round(0.06 * RATE), RATE)
     for item in made:
         assert item.samples.shape[1] == round(0.13 * RATE)
         assert np.array_equal(item.samples[:, :exact], sound.samples[:, :exact])

@@ -1,9 +1,9 @@
 """Continuations of real recordings by a trained model: `python continuation.py runs/notes -n 100`
 
 Test recordings are kept up to a moment, and continued from there on under their own conditions. Printed is the seam
-statistic (`unnoise_audio.seams.seam`, the larger of those at both ends of the cross-fade) of the recordings as they
-are, which is the floor; of the continuations; and of the same beginnings before another recording, cross-faded and cut
-hard, which is the ceiling. Then, how many continuations repeat what was kept to the sample.
+statistic (`unnoise_audio.seams.seam`, the largest from one end of the cross-fade to the other) of the recordings as
+they are, which is the floor; of the continuations; and of the same beginnings before another recording, cross-faded and
+cut hard, which is the ceiling. Then, how many continuations repeat what was kept to the sample.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from unnoise.plugins.registry import get_registry
 from unnoise.runs import Model
 from unnoise.runs.build import build_dataset
 from unnoise.training.data import subset as rows
-from unnoise_audio.masks import FADE
+from unnoise_audio.masks import fade_of
 from unnoise_audio.seams import seam
 from unnoise_audio.sound import Sound
 
@@ -42,9 +42,10 @@ class Trial:
     exact: bool
 
 
-def at_both_ends(sound: Sound, keep: float) -> float:
-    """The larger of the seam statistics where a cross-fade begins and ends."""
-    return max(seam(sound, keep - FADE), seam(sound, keep))
+def across(sound: Sound, keep: float, fade: float, frame: float = 0.016) -> float:
+    """The largest seam statistic in a cross-fade that ends at ``keep``, one for every frame."""
+    places = np.linspace(keep - fade, keep, round(fade / frame) + 2)
+    return max(seam(sound, at, frame) for at in places)
 
 
 def joined(first: Sound, second: Sound, keep: float, fade: float) -> Sound:
@@ -66,7 +67,8 @@ def chosen(test: Dataset, n: int, share: float, seed: int) -> list[int]:
     for i in subset(len(test), len(test), seed):
         sound = test[i]
         try:
-            at_both_ends(sound, share * sound.seconds)
+            keep = share * sound.seconds
+            across(sound, keep, fade_of(round(keep * sound.rate), sound.rate) / sound.rate)
         except UserError:
             continue
         found.append(i)
@@ -86,17 +88,19 @@ def measure(model: Model, test: Dataset, n: int, share: float = 0.5, seed: int =
         longest = model.representation.duration(len(model.representation.lengths) - 1) / sound.rate
         seconds = min(sound.seconds, longest)
         begun = Sound(sound.samples[:, : round(keep * sound.rate)], sound.rate)
+        fading = fade_of(begun.samples.shape[1], sound.rate)
+        fade = fading / sound.rate
         mask = f"extend:{seconds - keep}"
         (made,) = model.edit("infill", [begun], mask=mask, seed=seed + i, raw=raw, **options).items
         # The next recording that goes on for as long, if one does; the longest, if not.
         others = [test[j] for j in (*indices[place + 1 :], *indices[:place])]
         other = next((o for o in others if o.seconds >= seconds), max(others, key=lambda o: o.seconds))
-        sounds = (sound, made, joined(sound, other, keep, FADE), joined(sound, other, keep, 0))
-        exact = round((keep - FADE) * sound.rate)
+        sounds = (sound, made, joined(sound, other, keep, fade), joined(sound, other, keep, 0))
+        exact = begun.samples.shape[1] - fading
         trials.append(
             Trial(
                 made,
-                {kind: at_both_ends(item, keep) for kind, item in zip(KINDS, sounds, strict=True)},
+                {kind: across(item, keep, fade) for kind, item in zip(KINDS, sounds, strict=True)},
                 np.array_equal(made.samples[:, :exact], sound.samples[:, :exact]),
             )
         )
@@ -121,6 +125,7 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=100)
     parser.add_argument("--keep", type=float, default=0.5, help="share of a recording that is kept")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--scale", type=float, help="of guidance; the run's own if left out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="folder for the continuations and a picture of them")
@@ -129,6 +134,7 @@ def main() -> None:
     started, model = time.monotonic(), load(arguments.run)
     test = build_dataset(get_registry(), model.manifest.config, "test")
     options = {"share": arguments.keep, "seed": arguments.seed, "steps": arguments.steps}
+    options |= {} if arguments.scale is None else {"guidance_scale": arguments.scale}
     trials = measure(model, test, arguments.n, progress=False, **options)
     show(trials)
     print(f"N = {len(trials)}, keep {arguments.keep:g}, {time.monotonic() - started:.0f} s")

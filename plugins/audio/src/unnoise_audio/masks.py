@@ -24,16 +24,16 @@ FORMS = {
     "above": ("HERTZ",),
 }
 """Words of a mask. ``extend`` goes on after the sound's end; ``above`` makes the frequencies above."""
-FADE = 0.01
-"""Seconds before a border over which what is kept leads over to what is made, so that there is no step."""
+FADE = 0.1
+"""Seconds before a border over which what is kept leads over to what is made, at most: see :func:`fade_of`."""
 ALIGNED = 0.025
 """Seconds by which what is made may be moved to meet the phase of what is kept: a period of the lowest notes."""
 
 
 def keep(representation: AudioRepresentation, items: Sequence[Sound], mask: Any) -> Kept:
     """What an edit keeps of sounds of one length; see :meth:`unnoise.contracts.Representation.kept`. It keeps them to
-    the sample, but for :data:`FADE` seconds at each border. Bands and latents know no phase, so what is made is moved
-    by up to :data:`ALIGNED` seconds to where it goes on as the kept sound does.
+    the sample, but for a cross-fade at each border (:func:`fade_of`). Bands and latents know no phase, so what is made
+    is moved by up to :data:`ALIGNED` seconds to where it goes on as the kept sound does.
 
     Raises:
         UserError: for a mask that does not fit, or sounds of several lengths.
@@ -45,6 +45,13 @@ def keep(representation: AudioRepresentation, items: Sequence[Sound], mask: Any)
     if word == "above":
         return _below(representation, items, numbers[0])
     return _times(representation, items, _made(word, numbers, lengths[0], representation, str(mask)))
+
+
+def fade_of(kept: int, rate: int) -> int:
+    """Samples of a cross-fade, of ``kept`` samples: :data:`FADE` seconds, or a quarter of what is kept if that is less.
+    In a shorter one a change of timbre is heard as a seam.
+    """
+    return max(min(round(FADE * rate), kept // 4), 1)
 
 
 def _made(
@@ -84,7 +91,7 @@ def _times(representation: AudioRepresentation, items: Sequence[Sound], made: ND
     middle = np.arange(state.masks[AXIS].shape[1]) * representation.hop
     seen = counted[np.clip(middle + after, 0, len(made))] - counted[np.clip(middle - before, 0, len(made))]
     known = torch.from_numpy((seen == 0) & (middle < len(made) + before))
-    share = _share(made, max(round(FADE * representation.rate), 1))
+    share = _share(made, fade_of(int((~made).sum()), representation.rate))
 
     def splice(results: list[Sound]) -> list[Sound]:
         pairs = (
