@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -141,14 +142,22 @@ def test_samples_follow_their_maps_with_and_without_a_class_and_in_edits(trained
     (score,) = scores
     assert (score.name, score.floor, score.better) == ("agreement_quadrant", 1.0, "higher")
     assert score.value > 0.8 and score.value > score.ceiling + 0.2
-    one = {"run": control, "map": [[0, 0], [0, 1]]}  # above, to the right
-    alone = np.stack(model.sample(50, control=one, progress=False).items)
-    assert np.mean((alone > 0).all(1)) > 0.6  # a quarter without
-    guided = model.sample(50, control=one, condition="upper", negative="lower", guidance_scale=2, progress=False)
-    assert np.mean((np.stack(guided.items) > 0).all(1)) > 0.5
-    kept = [np.array([-0.5, 1.9], np.float32)] * 20
-    edited = np.stack(model.edit("infill", kept, mask="x", control=one, progress=False).items)
-    assert np.allclose(edited[:, 1], 1.9) and np.mean(edited[:, 0] > 0) > 0.6
+    right, left = ({"run": control, "map": [[0, 0], row]} for row in ([0, 1], [1, 0]))  # both above
+
+    def to_the_right(samples):
+        return np.stack(samples.items)[:, 0] > 0
+
+    def follows(make):
+        """How much more often samples of the same seeds lie to the right if they are asked to: 0 if nothing follows."""
+        return np.mean(to_the_right(make(control=right))) - np.mean(to_the_right(make(control=left)))
+
+    plain = partial(model.sample, 200, progress=False)
+    guided = partial(plain, condition="upper", negative="lower", guidance_scale=2)
+    kept = [np.array([-0.5, 1.9], np.float32)] * 200
+    edited = partial(model.edit, "infill", kept, mask="x", progress=False)
+    found = {name: follows(make) for name, make in {"plain": plain, "guided": guided, "edited": edited}.items()}
+    assert min(found.values()) > 0.3, found
+    assert np.allclose(np.stack(edited(control=right).items)[:, 1], 1.9)
 
 
 class Told(Network):

@@ -63,3 +63,10 @@ def test_names_must_be_distinct_and_known() -> None:
         Layout(())
     with pytest.raises(KeyError, match="no part 'b'; this layout has a"):
         Layout((part,))["b"]
+
+
+def test_the_sole_part():
+    frames, labels = Part("x", "gaussian", ("frames", 3, 4)), Part("y", "categorical", ("frames",), 2)
+    assert Layout((frames,)).sole(1, 2) is frames
+    assert Layout((frames,)).sole(0, 3) is None and Layout((labels,)).sole(1, 0) is None
+    assert Layout((frames, labels)).sole(1, 2) is None

@@ -100,6 +100,12 @@ class Layout:
         """A single gaussian part of fixed shape."""
         return cls((Part(name, "gaussian", shape),))
 
+    def sole(self, variable: int, fixed: int) -> Part | None:
+        """The only part, if it is the only one, gaussian, and has so many variable and fixed axes; else None."""
+        part = self.parts[0]
+        fits = part.kind == "gaussian" and (len(part.variable_axes), len(part.fixed_shape)) == (variable, fixed)
+        return part if fits and len(self.parts) == 1 else None
+
     def __iter__(self) -> Iterator[Part]:
         return iter(self.parts)
 

@@ -20,7 +20,7 @@ from unnoise.plugins.report import conflict, fix_line, skipped
 from unnoise.plugins.signature import check_complete, check_options
 from unnoise.plugins.specs import KINDS, Finding, Kind, Modality, Spec, load_ref
 
-FIRST_PARTY = {name: f"unnoise-{name}" for name in ("image", "audio", "video", "points", "fields", "molecules")}
+FIRST_PARTY = {name: f"unnoise-{name}" for name in ("image", "audio", "video", "points", "molecules")}
 """Modalities of this project -> the distribution that brings each, for the message when it is not installed."""
 
 GIVEN: dict[str, tuple[str, ...]] = {

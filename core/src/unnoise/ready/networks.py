@@ -42,7 +42,7 @@ class VectorNetwork(Network):
             raise UserError(f"this denoiser takes vectors, but axis {layout.variable_axes[0]!r} varies in size", fix)
         _at_least_one(width=width, depth=depth)
         self.parts, cond_dim = tuple(layout), cond_dim or width
-        self.told = Told(layout, cond_dim, context_dim)
+        self.told = PartLevels(layout, cond_dim, context_dim)
         inputs = sum(part.fixed_size * channels(part) + _rows(part) for part in self.parts)
         self.sizes = [part.fixed_size * outputs(part) for part in self.parts]
         self.mlp = blocks.ResidualMLP(inputs, sum(self.sizes), width, depth, cond_dim)
@@ -60,10 +60,9 @@ class VectorNetwork(Network):
         Raises:
             UserError: if there are tokens to attend to.
         """
-        _no_tokens(context)
         values = [vectors(part, x.parts[part.name]).flatten(1) for part in self.parts]
         levels = [_spread(level.c_noise[part.name], _rows(part)) for part in self.parts]
-        made = self.mlp(torch.cat([*values, *levels], 1), self.told(level, context, {}))
+        made = self.mlp(torch.cat([*values, *levels], 1), self.told(level, context, {})[0])
         pieces = torch.split(made, self.sizes, 1)
         return {part.name: _shaped(part, piece, x) for part, piece in zip(self.parts, pieces, strict=True)}
 
@@ -107,21 +106,17 @@ class TokenNetwork(Network):
         _at_least_one(width=width, depth=depth, head_dim=head_dim)
         if width % head_dim:
             raise UserError(f"denoiser.width={width}, head_dim={head_dim}", "head_dim divides width")
-        if cross_attention and not context_dim:
-            fix = "name one: conditions.use=[class]"
-            raise UserError("denoiser.cross_attention=true, but the model has no condition", fix)
         self.axis = shared_axis(layout)
         self.parts, self.head_dim, cond_dim = tuple(layout), head_dim, cond_dim or width
-        self.token_dim = context_dim if cross_attention else 0
         self.embed = nn.Linear(sum(_below(part) * channels(part) for part in self.parts), width)
         self.own_levels = nn.ModuleList(blocks.ScalarEmbedding(width) for _ in self.parts)
-        self.told = Told(layout, cond_dim, context_dim)
+        self.told = PartLevels(layout, cond_dim, context_dim, cross_attention)
         self.count = blocks.ScalarEmbedding(cond_dim, low=1e-3, high=1.0, sinusoidal=32)
         if any(len(shape.points) != 1 for shape in maps):
             raise UserError("this denoiser takes curves, no other maps", "leave the map out of conditions.use")
         self.curves = blocks.JoinCurves(maps[0].channels, width) if maps else None
         heads = width // head_dim
-        self.transformer = blocks.Transformer(width, depth, heads, cond_dim, self.token_dim, mlp_ratio)
+        self.transformer = blocks.Transformer(width, depth, heads, cond_dim, self.told.token_dim, mlp_ratio)
         self.sizes = [_below(part) * outputs(part) for part in self.parts]
         self.norm_out = blocks.AdaLN(width, cond_dim)
         self.out = nn.Linear(width, sum(self.sizes))
@@ -140,8 +135,6 @@ class TokenNetwork(Network):
         Raises:
             UserError: if there are tokens and nothing attends to them.
         """
-        if not self.token_dim:
-            _no_tokens(context)
         values = torch.cat([vectors(part, x.parts[part.name]).flatten(2) for part in self.parts], 2)
         real = x.masks.get(self.axis, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device))
         h = self.embed(values)
@@ -155,8 +148,8 @@ class TokenNetwork(Network):
             places = torch.arange(h.shape[1], device=h.device)[:, None]
             h = h + blocks.position_embedding(places, h.shape[2]).to(h.dtype)
             angles = blocks.rotary_angles(places, self.head_dim)
-        cond = self.told(level, context, x.masks) + self.count(real.sum(1))
-        tokens, token_mask = (None, None) if context is None else (context.tokens, context.token_mask)
+        vector, tokens, token_mask = self.told(level, context, x.masks)
+        cond = vector + self.count(real.sum(1))
         mask = real if self.axis in x.masks else None
         h = self.transformer(h, cond, mask, tokens, token_mask, angles=angles, residuals=residuals)
         made = self.out(self.norm_out(h, cond)[0])
@@ -207,34 +200,51 @@ class SetNetwork(TokenNetwork):
         super().__init__(layout, context_dim, (), width, depth, head_dim, mlp_ratio, cond_dim, cross_attention)
 
 
-class Told(nn.Module):
+class PartLevels(nn.Module):
     """The vector that tells a network of the noise level of every part, of its noisiest element where they differ, and
-    of the condition.
+    of the condition, with the tokens to attend to (:class:`unnoise.nn.Conditioning`).
 
     Args:
         layout: the parts.
         dim: size of the vector.
         context_dim: size of the embedded condition; 0 for none.
+        cross_attention: whether tokens are attended to; None for a network that cannot.
+
+    Raises:
+        UserError: if there is nothing to attend to.
     """
 
-    def __init__(self, layout: Layout, dim: int, context_dim: int) -> None:
+    def __init__(self, layout: Layout, dim: int, context_dim: int, cross_attention: bool | None = None) -> None:
         super().__init__()
-        self.parts = tuple(layout)
-        first = [True] + [False] * (len(layout) - 1)
-        self.levels = nn.ModuleList(blocks.LevelEmbedding(dim, context_dim if one else 0) for one in first)
+        self.first, *self.others = layout
+        self.conditioning = blocks.Conditioning(dim, context_dim, cross_attention)
+        self.levels = nn.ModuleList(blocks.LevelEmbedding(dim) for _ in self.others)
 
-    def forward(self, level: Level, context: Context | None, masks: Mapping[str, Tensor]) -> Tensor:
-        """``(B, dim)``."""
-        vector = None if context is None else context.vector
-        found = []
-        for part, embedding in zip(self.parts, self.levels, strict=True):
-            c_noise = level.c_noise[part.name]
-            if c_noise.dim() == 2:
-                for axis in part.variable_axes[:1]:
-                    c_noise = c_noise.masked_fill(~masks[axis], -torch.inf)
-                c_noise = c_noise.amax(1)
-            found.append(embedding(c_noise, vector))
-        return torch.stack(found).sum(0)
+    @property
+    def token_dim(self) -> int:
+        """Size of the tokens that are attended to; 0 for none."""
+        return self.conditioning.token_dim
+
+    def forward(self, level: Level, context: Context | None, masks: Mapping[str, Tensor]) -> blocks.Told:
+        """The vector ``(B, dim)``, and tokens with their mask.
+
+        Raises:
+            UserError: if there are tokens and nothing attends to them.
+        """
+        vector, tokens, token_mask = self.conditioning.told(_noisiest(self.first, level, masks), context)
+        for part, embedding in zip(self.others, self.levels, strict=True):
+            vector = vector + embedding(_noisiest(part, level, masks))
+        return vector, tokens, token_mask
+
+
+def _noisiest(part: Part, level: Level, masks: Mapping[str, Tensor]) -> Tensor:
+    """What a part's noisiest real element has for a level, ``(B,)``."""
+    c_noise = level.c_noise[part.name]
+    if c_noise.dim() == 1:
+        return c_noise
+    for axis in part.variable_axes[:1]:
+        c_noise = c_noise.masked_fill(~masks[axis], -torch.inf)
+    return c_noise.amax(1)
 
 
 def channels(part: Part) -> int:
@@ -284,12 +294,6 @@ def _spread(c_noise: Tensor, rows: int) -> Tensor:
 def _shaped(part: Part, made: Tensor, x: State) -> Tensor:
     shape = x.parts[part.name].shape
     return made.reshape(shape if part.kind == "gaussian" else (*shape, part.classes))
-
-
-def _no_tokens(context: Context | None) -> None:
-    if context is not None and context.tokens is not None:
-        message = "conditions.tokens=true, but the denoiser does not attend to tokens"
-        raise UserError(message, "conditions.tokens=false; or denoiser.cross_attention=true where it has that")
 
 
 def _at_least_one(**sizes: int) -> None:

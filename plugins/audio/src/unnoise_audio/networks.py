@@ -233,9 +233,8 @@ def frame_part(layout: Layout) -> Part:
     Raises:
         UserError: if the layout is another.
     """
-    part = layout.parts[0]
-    fits = part.kind == "gaussian" and len(part.variable_axes) == 1 and len(part.fixed_shape) == 2
-    if len(layout) != 1 or not fits:
+    part = layout.sole(1, 2)
+    if part is None:
         raise UserError(
             f"this denoiser takes one gaussian part (frames, bands, channels), not {', '.join(layout.names)}",
             "choose a representation of sounds: representation=spectrum",

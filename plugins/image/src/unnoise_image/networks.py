@@ -213,8 +213,8 @@ def grid_part(layout: Layout) -> Part:
     Raises:
         UserError: if the layout is another.
     """
-    part = layout.parts[0]
-    if len(layout) != 1 or part.kind != "gaussian" or len(part.shape) != 3 or part.variable_axes:
+    part = layout.sole(0, 3)
+    if part is None:
         raise UserError(
             f"this denoiser takes one gaussian part (channels, height, width), not {', '.join(layout.names)}",
             "choose a representation of pictures: representation=pixels or representation=latents",

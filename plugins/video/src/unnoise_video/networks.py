@@ -289,9 +289,8 @@ def clip_part(layout: Layout) -> Part:
     Raises:
         UserError: if the layout is another.
     """
-    part = layout.parts[0]
-    fits = part.kind == "gaussian" and len(part.variable_axes) == 1 and len(part.fixed_shape) == 3
-    if len(layout) != 1 or not fits:
+    part = layout.sole(1, 3)
+    if part is None:
         raise UserError(
             f"this denoiser takes one gaussian part (frames, channels, height, width), not {', '.join(layout.names)}",
             "choose a representation of clips: representation=pixels",
