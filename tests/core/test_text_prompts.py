@@ -5,7 +5,7 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from unnoise.errors import UserError
@@ -36,6 +36,7 @@ def test_what_a_prompt_says(prompt, pieces):
         assert parse_prompt(prompt) == pieces
 
 
+@example([("(", 1.0), (":1)", 1.0)])
 @given(
     st.lists(
         st.tuples(st.text(st.sampled_from("ab(): .1\\"), min_size=1), st.sampled_from([0.5, 1.0, 1.3])), max_size=3

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import groupby
+from operator import itemgetter
 
 from unnoise.errors import UserError
 
@@ -39,8 +41,10 @@ def parse_prompt(prompt: str) -> list[tuple[str, float]]:
 
 
 def write_prompt(pieces: Iterable[tuple[str, float]]) -> str:
-    """The prompt that :func:`parse_prompt` reads as these pieces."""
-    return " ".join(_plain(text) if weight == 1 else f"({_escape(text)}:{weight:g})" for text, weight in pieces)
+    """The prompt that :func:`parse_prompt` reads as these pieces; neighbours of one weight become one piece."""
+    # Joined before they are written, since "(" and "red:1.3)" mean something only together.
+    joined = [(" ".join(text for text, _ in group), weight) for weight, group in groupby(pieces, key=itemgetter(1))]
+    return " ".join(_plain(text) if weight == 1 else f"({_escape(text)}:{weight:g})" for text, weight in joined)
 
 
 def _plain(text: str) -> str:
