@@ -4,16 +4,26 @@ import importlib
 import sys
 import textwrap
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from unnoise.sampling import SAMPLERS
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
 
 TOY = Path(__file__).parent / "third_party" / "toy"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_sampler_outlives_its_plugin():
+    """Samplers that a plugin of one file of tests declares are gone for the next, as the plugin is."""
+    with mock.patch.dict(SAMPLERS):
+        yield
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ from unnoise.contracts import Context
 from unnoise.errors import UserError
 from unnoise.layout import Layout, Part
 from unnoise.level import Level
-from unnoise.nn import rotary_angles
+from unnoise.nn import grid_positions, rotary_angles
 from unnoise.state import State
 from unnoise_video.networks import SpaceTimeTransformer
+from unnoise_video.spacetime import FactorBlock
 from unnoise_video.unet import UNet
 
 LAYOUT = Layout((Part("pixels", "gaussian", ("frames", 2, 8, 8)),))
@@ -19,7 +20,8 @@ TRANSFORMER = {"width": 32, "depth": 2, "head_dim": 16, "patch": 4}
 UNET = {"channels": (8, 12), "attention": (False, True), "head_dim": 4, "cond_dim": 16, "patch": 2}
 NETWORKS = {
     "transformer": lambda **o: SpaceTimeTransformer(LAYOUT, 8, **{**TRANSFORMER, **o}),
-    "headed": lambda **o: SpaceTimeTransformer(LAYOUT, 8, **{**TRANSFORMER, "head": 8, **o}),
+    "headed": lambda **o: SpaceTimeTransformer(LAYOUT, 8, **{**TRANSFORMER, "head": 8, "fold": 2, **o}),
+    "spanning": lambda **o: SpaceTimeTransformer(LAYOUT, 8, **{**TRANSFORMER, "depth": 4, "span": 4, **o}),
     "unet": lambda **o: UNet(LAYOUT, 8, **{**UNET, **o}),
 }
 each = pytest.mark.parametrize("name", NETWORKS)
@@ -109,6 +111,21 @@ def test_time_is_distance_alone_but_places_are_known():
     assert (out[0].flip(3) - out[1]).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize(("shift", "groups"), [(0, [{0, 1, 2, 3}, {4, 5, 6}]), (2, [{0, 1}, {2, 3, 4, 5}, {6}])])
+def test_a_span_is_the_frames_that_see_each_other(shift, groups):
+    block = broken(FactorBlock(32, 2, 32, 0, 2.0, span=4, shift=shift))
+    h, cond, mask = torch.randn(1, 7, 4, 32), torch.randn(1, 1, 32), torch.ones(1, 7, dtype=torch.bool)
+    angles = rotary_angles(grid_positions((4, 2, 2)), 16)
+    out = block(h, cond, mask, angles)
+    for group in groups:
+        for frame in group:
+            moved = h.clone()
+            moved[:, frame, 0] += torch.randn(32)  # one place of it is seen at all places
+            changed = (block(moved, cond, mask, angles) - out).abs().amax(3)[0] > 1e-6
+            assert set(changed.any(1).nonzero().flatten().tolist()) == group
+            assert changed[sorted(group)].all()
+
+
 @each
 def test_level_and_condition_are_seen(name):
     net, x = broken(NETWORKS[name]()), state((4, 4))
@@ -163,6 +180,9 @@ def test_what_does_not_fit_is_refused():
         SpaceTimeTransformer(LAYOUT, 0, cross_attention=True)
     for options in ({"width": 32, "head_dim": 24}, {"depth": 3}, {"head_dim": 2}):
         with pytest.raises(UserError, match="depth is even"):
+            SpaceTimeTransformer(LAYOUT, 0, **options)
+    for options in ({"patch": 4, "head": 8, "fold": 3}, {"patch": 4, "fold": 0}, {"patch": 4, "span": 0}):
+        with pytest.raises(UserError, match=rf"denoiser.{list(options)[-1]}={list(options.values())[-1]}"):
             SpaceTimeTransformer(LAYOUT, 0, **options)
     for attention in ((True,), (False, False)):
         with pytest.raises(UserError, match="for 2 levels"):

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from unnoise import nn as blocks
 from unnoise.contracts import Context, MapShape, Network, Place
@@ -16,6 +14,7 @@ from unnoise.layout import Layout, Part
 from unnoise.level import Level
 from unnoise.nn import first_blocks
 from unnoise.state import State
+from unnoise_video.spacetime import FactorBlock, Head
 
 
 class ClipNetwork(Network):
@@ -75,99 +74,10 @@ class ClipNetwork(Network):
         return self.level.told(c_noise[:, None] if c_noise.dim() == 1 else c_noise, context)
 
 
-class FactorBlock(nn.Module):
-    """A transformer block whose attention is along space within a frame, or along time at one place: behind adaLN-Zero
-    (Peebles & Xie 2023), with attention to a context and an MLP as in :class:`unnoise.nn.TransformerBlock`. Cost grows
-    linearly with frames in the first case, and with places in the second.
-
-    Args:
-        dim: size of the last axis.
-        heads: attention heads.
-        cond_dim: size of the vector of every frame.
-        context_dim: size of the context tokens; 0 for a block without cross-attention.
-        mlp_ratio: width of the MLP over ``dim``.
-        time: whether attention is along time.
-    """
-
-    def __init__(self, dim: int, heads: int, cond_dim: int, context_dim: int, mlp_ratio: float, time: bool) -> None:
-        super().__init__()
-        hidden = int(dim * mlp_ratio)
-        self.time = time
-        self.attention_norm = blocks.AdaLN(dim, cond_dim)
-        self.attention = blocks.Attention(dim, heads)
-        self.cross_norm = blocks.AdaLN(dim, cond_dim) if context_dim else None
-        self.cross = blocks.Attention(dim, heads, context_dim) if context_dim else None
-        self.mlp_norm = blocks.AdaLN(dim, cond_dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, dim))
-
-    def forward(
-        self,
-        x: Tensor,
-        cond: Tensor,
-        mask: Tensor,
-        angles: Tensor,
-        context: Tensor | None = None,
-        context_mask: Tensor | None = None,
-    ) -> Tensor:
-        """``x (B, F, S, dim)`` -> the same shape.
-
-        Args:
-            x: S tokens of F frames.
-            cond: ``(B, F, cond_dim)`` or ``(B, 1, cond_dim)``.
-            mask: bool ``(B, F)``, which frames are real.
-            angles: rotary positions, of frames if this block is along time, else of places.
-            context: ``(B, M, context_dim)``; its mask bool ``(B, M)``.
-        """
-        h, gate = self.attention_norm(x, cond)
-        if self.time:
-            along = mask.repeat_interleave(h.shape[2], 0)
-            mixed = self.attention(rearrange(h, "b f s d -> (b s) f d"), mask=along, angles=angles)
-            mixed = rearrange(mixed, "(b s) f d -> b f s d", b=len(x))
-        else:
-            mixed = self.attention(rearrange(h, "b f s d -> (b f) s d"), angles=angles)
-            mixed = rearrange(mixed, "(b f) s d -> b f s d", b=len(x))
-        x = x + gate * mixed
-        if self.cross is not None and self.cross_norm is not None and context is not None:
-            h, gate = self.cross_norm(x, cond)
-            seen = self.cross(h.flatten(1, 2), context, mask=context_mask)
-            x = x + gate * seen.reshape(x.shape)
-        h, gate = self.mlp_norm(x, cond)
-        result: Tensor = x + gate * self.mlp(h)
-        return result
-
-
-class Head(nn.Module):
-    """From tokens to frames by convolutions at full resolution, which see the noised frames too: what the tokens tell
-    need not hold the noise, and squares join without a seam (after "U-ViT", Bao et al. 2023, section 3.1).
-
-    Args:
-        channels: of the frames.
-        width: of a token.
-        inner: channels at full resolution.
-        patch: side of a token's square.
-        cond_dim: size of the vector of every frame.
-    """
-
-    def __init__(self, channels: int, width: int, inner: int, patch: int, cond_dim: int) -> None:
-        super().__init__()
-        self.square = (patch, patch)
-        self.spread = nn.Linear(width, inner * patch**2)
-        self.block = blocks.ResidualBlock(2, inner + channels, inner, cond_dim)
-        self.out = blocks.conv_nd(2, inner, channels, 3)
-        blocks.zero_(self.out)
-
-    def forward(self, tokens: Tensor, frames: Tensor, cond: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Tokens ``(N, S, width)``, frames ``(N, channels, height, width)``, cond ``(N, cond_dim)`` -> the shape of
-        the frames.
-        """
-        told = blocks.unpatchify(self.spread(tokens), self.square, grid)
-        made: Tensor = self.out(F.silu(self.block(torch.cat([told, frames], 1), cond)))
-        return made
-
-
 class SpaceTimeTransformer(ClipNetwork):
     """A transformer whose blocks attend in turn along space and along time ("Latte", Ma et al. 2024, variant 1; after
-    Bertasius et al. 2021). Rotary positions (Su et al. 2021) let it know distances in time and no others, so that it
+    Bertasius et al. 2021). With a span above 1 those along space see all places of some neighbouring frames, and so
+    what moves. Rotary positions (Su et al. 2021) let it know distances in time and no others, so that it
     takes clips of any length; places are known by rotary and by fixed embeddings, as the borders of a picture are
     something.
 
@@ -179,7 +89,10 @@ class SpaceTimeTransformer(ClipNetwork):
         patch: side of a token's square.
         mlp_ratio: width of a block's MLP over ``width``.
         cond_dim: size of the vector that tells of level and condition; ``width`` if left out.
-        head: channels at full resolution of a :class:`Head`; 0 for none, only a linear map of each token.
+        head: channels of a :class:`Head`; 0 for none, only a linear map of each token.
+        span: frames that attend to each other together in the blocks along space; groups of every second such block
+            begin half a span later.
+        fold: side of the squares that are one place of the head: 1 for full resolution; 2 costs a quarter of it.
     """
 
     places: Tensor
@@ -197,6 +110,8 @@ class SpaceTimeTransformer(ClipNetwork):
         cond_dim: int | None = None,
         cross_attention: bool = False,
         head: int = 0,
+        fold: int = 1,
+        span: int = 1,
         maps: Sequence[MapShape] = (),
     ) -> None:
         cond_dim = cond_dim or width
@@ -204,18 +119,33 @@ class SpaceTimeTransformer(ClipNetwork):
         if head_dim < 4 or head_dim % 4 or width % head_dim or depth < 2 or depth % 2 or head < 0:
             fix = "head_dim is a multiple of 4 and divides width; depth is even and at least 2, head at least 0"
             raise UserError(f"denoiser.width={width}, head_dim={head_dim}, depth={depth}, head={head}", fix)
+        if fold < 1 or patch % fold:
+            raise UserError(f"denoiser.fold={fold} does not divide denoiser.patch={patch}", "choose one that does")
         self.head_dim, self.width = head_dim, width
         values = self.channels * patch**2
+        if span < 1:
+            raise UserError(
+                f"denoiser.span={span}", "1 for attention within a frame, or how many frames see each other"
+            )
         places = blocks.grid_positions(self.grid)
         self.register_buffer("places", blocks.position_embedding(places, width), persistent=False)
-        self.register_buffer("place_angles", blocks.rotary_angles(places, head_dim), persistent=False)
+        group = places if span == 1 else blocks.grid_positions((span, *self.grid))
+        self.register_buffer("place_angles", blocks.rotary_angles(group, head_dim), persistent=False)
         self.embed = nn.Linear(values, width)
         self.blocks = nn.ModuleList(
-            FactorBlock(width, width // head_dim, cond_dim, self.level.token_dim, mlp_ratio, time=bool(i % 2))
+            FactorBlock(
+                width,
+                width // head_dim,
+                cond_dim,
+                self.level.token_dim,
+                mlp_ratio,
+                span=0 if i % 2 else span,
+                shift=span // 2 if i % 4 == 2 else 0,
+            )
             for i in range(depth)
         )
         self.norm_out = blocks.AdaLN(width, cond_dim)
-        self.head = Head(self.channels, width, head, patch, cond_dim) if head else None
+        self.head = Head(self.channels, width, head, patch, fold, cond_dim) if head else None
         self.out = nn.Linear(width, values) if not head else None
         if self.out is not None:
             blocks.zero_(self.out)
