@@ -1,6 +1,6 @@
 """How good the plugins of ``tests/third_party`` are on real data, beside simple baselines and judged alike.
 
-    python tests/benchmarks/third_party.py table series text --minutes 9 --seeds 0
+    PYTHONPATH=tests/support python tests/benchmarks/third_party.py table series text --minutes 9 --seeds 0
 
 Each is trained by its own defaults, for so many minutes at most, sampled and judged by its own metrics, on the data
 that scikit-learn ships. The baselines learn from the same training items:
