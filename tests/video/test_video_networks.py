@@ -23,6 +23,7 @@ NETWORKS = {
     "headed": lambda **o: SpaceTimeTransformer(LAYOUT, 8, **{**TRANSFORMER, "head": 8, "fold": 2, **o}),
     "spanning": lambda **o: SpaceTimeTransformer(LAYOUT, 8, **{**TRANSFORMER, "depth": 4, "span": 4, **o}),
     "unet": lambda **o: UNet(LAYOUT, 8, **{**UNET, **o}),
+    "spanning unet": lambda **o: UNet(LAYOUT, 8, **{**UNET, "span": 4, **o}),
 }
 each = pytest.mark.parametrize("name", NETWORKS)
 
@@ -184,6 +185,8 @@ def test_what_does_not_fit_is_refused():
     for options in ({"patch": 4, "head": 8, "fold": 3}, {"patch": 4, "fold": 0}, {"patch": 4, "span": 0}):
         with pytest.raises(UserError, match=rf"denoiser.{list(options)[-1]}={list(options.values())[-1]}"):
             SpaceTimeTransformer(LAYOUT, 0, **options)
+    with pytest.raises(UserError, match=r"denoiser\.span=-1"):
+        UNet(LAYOUT, 0, span=-1)
     for attention in ((True,), (False, False)):
         with pytest.raises(UserError, match="for 2 levels"):
             UNet(LAYOUT, 0, channels=(8, 8), attention=attention)

@@ -10,9 +10,39 @@ from torch.nn import functional as F
 from unnoise import nn as blocks
 
 
+def across_frames(
+    attention: blocks.Attention, h: Tensor, mask: Tensor, angles: Tensor, span: int, shift: int = 0
+) -> Tensor:
+    """Attention that lets frames see each other.
+
+    Args:
+        attention: what is used.
+        h: ``(B, F, S, dim)``, S places of F frames.
+        mask: bool ``(B, F)``, which frames are real.
+        angles: rotary positions: of F frames without a span, else of ``span * S`` places.
+        span: 0 for every place to itself in all frames; else all places of groups of so many frames that follow each
+            other, where a group of one needs no mask: it is real or it is not.
+        shift: by how many frames the borders between groups are moved, below ``span``.
+
+    Returns:
+        The shape of ``h``.
+    """
+    batch, count, places = h.shape[:3]
+    if not span:
+        real = mask.repeat_interleave(places, 0)
+        mixed = attention(rearrange(h, "b f s d -> (b s) f d"), mask=real, angles=angles)
+        return rearrange(mixed, "(b s) f d -> b f s d", b=batch)
+    ends = (shift, -(count + shift) % span)
+    groups = rearrange(F.pad(h, (0, 0, 0, 0, *ends)), "b (g f) s d -> (b g) (f s) d", f=span)
+    real = rearrange(F.pad(mask, ends), "b (g f) -> (b g) f", f=span).repeat_interleave(places, 1)
+    mixed = attention(groups, mask=real if span > 1 else None, angles=angles)
+    mixed = rearrange(mixed, "(b g) (f s) d -> b (g f) s d", b=batch, f=span)
+    return mixed[:, shift : shift + count]
+
+
 class FactorBlock(nn.Module):
     """A transformer block whose attention is along space, within groups of ``span`` frames that follow each other, or
-    along time at one place: behind adaLN-Zero (Peebles & Xie 2023), with attention to a context and an MLP as in
+    (0) along time at one place: behind adaLN-Zero (Peebles & Xie 2023), with attention to a context and an MLP as in
     :class:`unnoise.nn.TransformerBlock`. Cost grows linearly with frames in the first case, and with places in the
     second.
 
@@ -22,9 +52,8 @@ class FactorBlock(nn.Module):
         cond_dim: size of the vector of every frame.
         context_dim: size of the context tokens; 0 for a block without cross-attention.
         mlp_ratio: width of the MLP over ``dim``.
-        span: frames of a group; 0 for attention along time.
-        shift: by how many frames the borders between groups are moved, below ``span``; so that blocks with different
-            ones see across each other's borders ("Swin", Liu et al. 2021).
+        span, shift: see :func:`across_frames`; blocks with different shifts see across each other's borders ("Swin",
+            Liu et al. 2021).
     """
 
     def __init__(
@@ -59,7 +88,7 @@ class FactorBlock(nn.Module):
             context: ``(B, M, context_dim)``; its mask bool ``(B, M)``.
         """
         h, gate = self.attention_norm(x, cond)
-        x = x + gate * (self._within if self.span else self._along)(h, mask, angles)
+        x = x + gate * across_frames(self.attention, h, mask, angles, self.span, self.shift)
         if self.cross is not None and self.cross_norm is not None and context is not None:
             h, gate = self.cross_norm(x, cond)
             seen = self.cross(h.flatten(1, 2), context, mask=context_mask)
@@ -67,22 +96,6 @@ class FactorBlock(nn.Module):
         h, gate = self.mlp_norm(x, cond)
         result: Tensor = x + gate * self.mlp(h)
         return result
-
-    def _along(self, h: Tensor, mask: Tensor, angles: Tensor) -> Tensor:
-        """Attention of every place to itself in all frames."""
-        real = mask.repeat_interleave(h.shape[2], 0)
-        mixed = self.attention(rearrange(h, "b f s d -> (b s) f d"), mask=real, angles=angles)
-        return rearrange(mixed, "(b s) f d -> b f s d", b=len(h))
-
-    def _within(self, h: Tensor, mask: Tensor, angles: Tensor) -> Tensor:
-        """Attention among all places of the frames of a group; one of one frame is real or it is not."""
-        count, places = h.shape[1:3]
-        ends = (self.shift, -(count + self.shift) % self.span)
-        groups = rearrange(F.pad(h, (0, 0, 0, 0, *ends)), "b (g f) s d -> (b g) (f s) d", f=self.span)
-        real = rearrange(F.pad(mask, ends), "b (g f) -> (b g) f", f=self.span).repeat_interleave(places, 1)
-        mixed = self.attention(groups, mask=real if self.span > 1 else None, angles=angles)
-        mixed = rearrange(mixed, "(b g) (f s) d -> b (g f) s d", b=len(h), f=self.span)
-        return mixed[:, self.shift : self.shift + count]
 
 
 class Head(nn.Module):

@@ -1,10 +1,10 @@
-"""A U-Net over space whose features attend along time."""
+"""A U-Net over space whose features attend across frames."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 
-import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -15,19 +15,22 @@ from unnoise.layout import Layout
 from unnoise.level import Level
 from unnoise.state import State
 from unnoise_video.networks import ClipNetwork
+from unnoise_video.spacetime import across_frames
 
 
-class TimeMixer(nn.Module):
-    """A transformer block along time at every place of a grid, the identity before training.
+class FrameMixer(nn.Module):
+    """A transformer block across frames, the identity before training.
 
     Args:
         channels: of the grid.
         head_dim: least channels per attention head; there are as many heads as this allows and divide ``channels``.
         cond_dim: size of the vector of every frame.
+        span, shift: see :func:`unnoise_video.spacetime.across_frames`.
     """
 
-    def __init__(self, channels: int, head_dim: int, cond_dim: int) -> None:
+    def __init__(self, channels: int, head_dim: int, cond_dim: int, span: int, shift: int) -> None:
         super().__init__()
+        self.span, self.shift = span, shift
         heads = next(n for n in range(max(channels // head_dim, 1), 0, -1) if channels % n == 0)
         self.head_dim = channels // heads
         self.norm, self.attention = blocks.AdaLN(channels, cond_dim), blocks.Attention(channels, heads)
@@ -44,11 +47,10 @@ class TimeMixer(nn.Module):
         batch, (height, width) = len(together), x.shape[2:]
         h: Tensor = rearrange(x, "(b f) c h w -> b f (h w) c", b=batch)
         told = cond.reshape(batch, -1, cond.shape[-1])
-        angles = blocks.rotary_angles(torch.arange(h.shape[1], device=h.device)[:, None], self.head_dim)
+        positions = (self.span, height, width) if self.span else (h.shape[1],)
+        angles = blocks.rotary_angles(blocks.grid_positions(positions, h.device), self.head_dim)
         normed, gate = self.norm(h, told)
-        along = together.repeat_interleave(height * width, 0)
-        mixed = self.attention(rearrange(normed, "b f s c -> (b s) f c"), mask=along, angles=angles)
-        h = h + gate * rearrange(mixed, "(b s) f c -> b f s c", b=batch)
+        h = h + gate * across_frames(self.attention, normed, together, angles, self.span, self.shift)
         normed, gate = self.mlp_norm(h, told)
         h = h + gate * self.mlp(normed)
         return h.transpose(2, 3).reshape(x.shape)
@@ -56,14 +58,18 @@ class TimeMixer(nn.Module):
 
 class UNet(ClipNetwork):
     """The U-Net of "Video Diffusion Models" (Ho et al. 2022, section 3): convolutions and attention over space within
-    each frame, and after each level's attention over space one along time at every place. Frames meet nowhere else, so
-    that cost grows linearly with them (but for that attention), and padding changes nothing.
+    each frame, and after each level's attention over space one across frames: along time at every place, or, with a
+    span, of all places of neighbouring frames, so that what moves is seen where it was. Frames meet nowhere else, so
+    that cost grows linearly with them (but for attention along all of the time), and padding changes nothing.
 
     Args:
         layout, context_dim, cross_attention, cond_dim, maps: see :class:`unnoise_video.networks.ClipNetwork`.
         channels: width of every level, finest first; both sides halve from one to the next.
         depth: residual blocks per level.
-        attention: for every level, whether its blocks are followed by attention over space and over time; at least one.
+        attention: for every level, whether its blocks are followed by attention over space and across frames; at least
+            one.
+        span: frames that attend to each other together; groups of every second such attention begin half a span later.
+            0 for attention along time.
         head_dim: channels per attention head.
         patch: side of the squares of pixels that are taken together at first.
         dropout: probability, in residual blocks.
@@ -80,6 +86,7 @@ class UNet(ClipNetwork):
         cond_dim: int = 192,
         cross_attention: bool = False,
         patch: int = 4,
+        span: int = 0,
         dropout: float = 0.0,
         maps: Sequence[MapShape] = (),
     ) -> None:
@@ -89,10 +96,13 @@ class UNet(ClipNetwork):
                 f"denoiser.attention={list(attention)} for {len(channels)} levels",
                 "give one true or false per entry of denoiser.channels, at least one true: frames meet there",
             )
+        if span < 0:
+            raise UserError(f"denoiser.span={span}", "0 for attention along time, or how many frames attend at once")
+        made = count()  # groups of every second attention begin later
         values = self.channels * patch**2
         self.unet = blocks.UNet(
             2, values, values, channels, depth, attention, cond_dim, self.level.token_dim, head_dim, dropout,
-            lambda width: TimeMixer(width, head_dim, cond_dim),
+            lambda width: FrameMixer(width, head_dim, cond_dim, span, next(made) % 2 * (span // 2)),
         )  # fmt: skip
 
     def forward(
@@ -124,12 +134,12 @@ class UNet(ClipNetwork):
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """All frames as a batch ``(B * F, values, *grid)``, with the vector, the tokens and their mask for each."""
         frames = x.parts[self.part.name]
-        count = frames.shape[1]
+        length = frames.shape[1]
         cond, tokens, token_mask = self.conditioning(level, context)
-        cond = cond.expand(-1, count, -1).flatten(0, 1)
+        cond = cond.expand(-1, length, -1).flatten(0, 1)
         if tokens is not None:
-            tokens = tokens.repeat_interleave(count, 0)
-            token_mask = None if token_mask is None else token_mask.repeat_interleave(count, 0)
+            tokens = tokens.repeat_interleave(length, 0)
+            token_mask = None if token_mask is None else token_mask.repeat_interleave(length, 0)
         return blocks.space_to_depth(frames.flatten(0, 1), (self.patch, self.patch)), cond, tokens, token_mask
 
     def _along(self, x: State, context: Context | None) -> dict[str, Tensor | None]:
