@@ -173,7 +173,12 @@ def test_a_batch_in_pieces_is_the_same_batch(tmp_path):
         Trainer(Regression(), replace(PLAIN, accumulate=3), 0, tmp_path)
 
 
-def test_the_clock_ends_a_run_and_the_learning_rate_falls_with_it(tmp_path):
+def _line(capsys):
+    """What was told, as one line."""
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_the_clock_ends_a_run_and_the_learning_rate_falls_with_it(tmp_path, capsys):
     config = replace(PLAIN, steps=10**7, minutes=0.5 / 60, log_every=1, decay=0.5)
     begun = time.monotonic()
     trainer = run_plain(tmp_path, config)
@@ -185,6 +190,13 @@ def test_the_clock_ends_a_run_and_the_learning_rate_falls_with_it(tmp_path):
     again = Trainer(Regression(), config, 0, tmp_path)
     again.resume(checkpoints(tmp_path / "checkpoints")[-1])
     assert again.progress() == 1.0
+    ended = f"train.minutes=0.00833333 ended the training at step {trainer.state.step} of 10000000"
+    assert ended in _line(capsys) and "ended the training" not in (again.run() or _line(capsys))
+
+
+def test_a_run_that_the_clock_ends_in_its_warm_up_says_so(tmp_path, capsys):
+    run_plain(tmp_path, replace(PLAIN, steps=10**7, minutes=0.05 / 60, warmup=10**6))
+    assert "in its warm-up of 1000000 steps: give it more minutes" in _line(capsys)
 
 
 def test_metrics_previews_and_checkpoints_come_when_asked(tmp_path):

@@ -139,7 +139,8 @@ class Trainer:
             UserError: if a loss is not finite, naming step and part, or the folder cannot be written.
         """
         self.task.train()
-        self.log.rewind(self.state.step)
+        begun = self.state.step
+        self.log.rewind(begun)
         self._prune()
         with interruption() as asked, Bar(self.title, 1.0, start=self.progress()) as bar:
             self._since, self._last = time.monotonic(), self.state.step
@@ -166,6 +167,8 @@ class Trainer:
             if asked.signal is not None:
                 bar.say(f"interrupted: step {self.state.step} is saved")
                 raise Interrupted(asked.signal)
+            if begun < self.state.step < self.config.steps:
+                bar.say(self._out_of_time())
             bar.update(1.0)
         if not self._due(self.config.preview_every):
             self._preview()
@@ -177,6 +180,14 @@ class Trainer:
         if self.config.minutes is not None:
             share = max(share, self.state.seconds / (60 * self.config.minutes) if self.config.minutes else 1.0)
         return min(share, 1.0)
+
+    def _out_of_time(self) -> str:
+        """What to say of a run whose clock ended it."""
+        config, step = self.config, self.state.step
+        said = f"train.minutes={config.minutes:g} ended the training at step {step} of {config.steps}"
+        if step > config.warmup:
+            return said
+        return f"{said}, in its warm-up of {config.warmup} steps: give it more minutes, or the machine to itself"
 
     def save(self) -> None:
         """Write a checkpoint of the present step and delete what need not be kept.
