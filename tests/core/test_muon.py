@@ -32,6 +32,17 @@ def test_steps_agree_with_torch_up_to_bfloat16():
     assert (ours - theirs).norm() < 0.03 * (ours - start).norm()
 
 
-def test_only_matrices():
+def test_a_kernel_is_a_matrix_of_a_row_per_output_channel():
+    torch.manual_seed(0)
+    kernel, matrix = (torch.nn.Parameter(torch.linspace(-1, 1, 72).reshape(shape)) for shape in ((6, 4, 3), (6, 12)))
+    optimizer = Muon([kernel, matrix], lr=0.02, weight_decay=0.1)
+    for _ in range(3):
+        gradient = torch.randn(6, 12)
+        kernel.grad, matrix.grad = gradient.reshape(6, 4, 3), gradient.clone()
+        optimizer.step()
+    torch.testing.assert_close(kernel.detach().flatten(1), matrix.detach(), rtol=0, atol=1e-7)
+
+
+def test_single_vectors_are_refused():
     with pytest.raises(ValueError, match="matrices"):
         Muon([torch.nn.Parameter(torch.zeros(3))])

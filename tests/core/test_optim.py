@@ -47,9 +47,9 @@ def test_only_weights_are_decayed():
     assert {decay for _, decay in found.values()} == {0.0, 0.3}
 
 
-def test_muon_takes_matrices_only():
+def test_muon_takes_matrices_and_kernels_only():
     found = groups(Optimizer(Net(), TrainConfig(optimizer="muon", weight_decay=0.3)))
-    assert {name for name, (kind, _) in found.items() if kind == "Muon"} == {"linear.weight"}
+    assert {name for name, (kind, _) in found.items() if kind == "Muon"} == DECAYED
     assert found["linear.weight"][1] == found["conv.weight"][1] == 0.3 and found["table.weight"] == ("AdamW", 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Muon: momentum whose every step is orthogonalised, for weight matrices."""
+"""Muon: momentum whose every step is orthogonalised, for weight matrices and the kernels of convolutions."""
 
 from __future__ import annotations
 
@@ -38,19 +38,20 @@ class Muon(torch.optim.Optimizer):
     """Muon (Jordan et al. 2024) with Nesterov momentum and decoupled weight decay.
 
     A step has root mean square ``0.2 lr``, about AdamW's (Liu et al. 2025, "Muon is scalable for LLM training"), so
-    one learning rate serves both. Matrices of equal shape are orthogonalised together.
+    one learning rate serves both. A convolution's kernel is a matrix of a row per output channel. Matrices of equal
+    shape are orthogonalised together.
 
     ``torch.optim.Muon`` does the same in bfloat16 on every device, one matrix at a time; on a CPU it takes seconds a
     step where this takes milliseconds.
 
     Args:
-        params: matrices, or groups of them.
+        params: matrices and kernels, or groups of them.
         lr: learning rate.
         momentum: share of the old momentum kept at each step.
         weight_decay: share of the weight that ``lr`` times it takes off at each step.
 
     Raises:
-        ValueError: if a parameter is not a matrix.
+        ValueError: if a parameter has fewer than two axes.
     """
 
     def __init__(
@@ -59,8 +60,8 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         for group in self.param_groups:
             for p in group["params"]:
-                if p.dim() != 2:
-                    raise ValueError(f"Muon trains matrices, not a parameter of shape {tuple(p.shape)}")
+                if p.dim() < 2:
+                    raise ValueError(f"Muon trains matrices and kernels, not a parameter of shape {tuple(p.shape)}")
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -77,12 +78,14 @@ class Muon(torch.optim.Optimizer):
             alike: dict[tuple[torch.Size, torch.device], list[tuple[Tensor, Tensor]]] = {}
             for p in group["params"]:
                 if p.grad is not None:
-                    alike.setdefault((p.shape, p.device), []).append((p, self._direction(p, group["momentum"])))
+                    direction = self._direction(p, group["momentum"]).flatten(1)
+                    alike.setdefault((direction.shape, p.device), []).append((p, direction))
             for (shape, _), pairs in alike.items():
                 updates = orthogonalise(torch.stack([direction for _, direction in pairs]))
                 scale = 0.2 * max(shape) ** 0.5
                 for (p, _), update in zip(pairs, updates, strict=True):
-                    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * scale)
+                    p.mul_(1 - group["lr"] * group["weight_decay"])
+                    p.add_(update.reshape(p.shape), alpha=-group["lr"] * scale)
         return loss
 
     def _direction(self, p: Tensor, momentum: float) -> Tensor:

@@ -19,7 +19,7 @@ _NO_DECAY = (nn.Embedding, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 class Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), or Muon on matrices and AdamW on the rest.
+    """AdamW (Loshchilov & Hutter 2019), or Muon on matrices and kernels of convolutions and AdamW on the rest.
 
     Weight decay applies to weights of two or more axes outside of norms and embeddings; biases, gains and single
     vectors are not decayed. Muon (:mod:`unnoise.training.muon`) takes steps of AdamW's size, so ``lr`` means the same.
@@ -37,7 +37,7 @@ class Optimizer:
         self.lr, self.clip = config.lr, config.clip
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         decayed = _decayed(module)
-        matrices = {n for n in decayed if config.optimizer == "muon" and self.parameters[n].dim() == 2}
+        matrices = decayed if config.optimizer == "muon" else set()
         self.optimizers: list[torch.optim.Optimizer] = []
         if matrices:
             groups = self._groups([(sorted(matrices), config.weight_decay)])
