@@ -158,7 +158,7 @@ def test_autoencoder_halves_mirror_each_other(dims):
     assert decoder(z).shape == x.shape
 
 
-def test_a_mixer_lets_items_of_a_batch_see_each_other_where_a_level_attends():
+def test_a_mixer_lets_items_of_a_batch_see_each_other():
     class Mean(torch.nn.Module):
         """Adds to every item the mean of those that belong together."""
 
@@ -166,7 +166,15 @@ def test_a_mixer_lets_items_of_a_batch_see_each_other_where_a_level_attends():
             groups = x.unflatten(0, together.shape)
             return (groups + groups.mean(1, keepdim=True)).flatten(0, 1)
 
-    net = blocks.UNet(2, 1, 1, (8, 8), 1, (False, True), cond_dim=4, head_dim=4, mixer=lambda width: Mean())
+    asked = []
+
+    def mixer(width, attends):
+        asked.append((width, attends))
+        return Mean() if attends else None
+
+    net = blocks.UNet(2, 1, 1, (8, 12), 1, (False, True), cond_dim=4, head_dim=4, mixer=mixer)
+    down, middle, up = [(8, False), (12, True)], [(12, True), (12, False)], [(12, True)] * 2 + [(8, False)] * 2
+    assert asked == down + middle + up
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     x, cond, together = torch.randn(6, 1, 4, 4), torch.randn(6, 4), torch.ones(2, 3, dtype=torch.bool)

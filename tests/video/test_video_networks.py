@@ -13,7 +13,7 @@ from unnoise.nn import grid_positions, rotary_angles
 from unnoise.state import State
 from unnoise_video.networks import SpaceTimeTransformer
 from unnoise_video.spacetime import FactorBlock
-from unnoise_video.unet import UNet
+from unnoise_video.unet import FrameConv, UNet
 
 LAYOUT = Layout((Part("pixels", "gaussian", ("frames", 2, 8, 8)),))
 TRANSFORMER = {"width": 32, "depth": 2, "head_dim": 16, "patch": 4}
@@ -23,6 +23,7 @@ NETWORKS = {
     "headed": lambda **o: SpaceTimeTransformer(LAYOUT, 8, **{**TRANSFORMER, "head": 8, "fold": 2, **o}),
     "spanning": lambda **o: SpaceTimeTransformer(LAYOUT, 8, **{**TRANSFORMER, "depth": 4, "span": 4, **o}),
     "unet": lambda **o: UNet(LAYOUT, 8, **{**UNET, **o}),
+    "flat unet": lambda **o: UNet(LAYOUT, 8, **{**UNET, "kernel": 1, **o}),
     "spanning unet": lambda **o: UNet(LAYOUT, 8, **{**UNET, "span": 4, **o}),
 }
 each = pytest.mark.parametrize("name", NETWORKS)
@@ -185,6 +186,8 @@ def test_what_does_not_fit_is_refused():
     for options in ({"patch": 4, "head": 8, "fold": 3}, {"patch": 4, "fold": 0}, {"patch": 4, "span": 0}):
         with pytest.raises(UserError, match=rf"denoiser.{list(options)[-1]}={list(options.values())[-1]}"):
             SpaceTimeTransformer(LAYOUT, 0, **options)
+    with pytest.raises(UserError, match=r"denoiser\.kernel=2"):
+        UNet(LAYOUT, 0, kernel=2)
     with pytest.raises(UserError, match=r"denoiser\.span=-1"):
         UNet(LAYOUT, 0, span=-1)
     for attention in ((True,), (False, False)):
@@ -203,3 +206,16 @@ def test_cost_of_the_transformer_grows_linearly_with_frames_but_for_attention():
             net(state((frames,)), level([0.5]), told(1))
         costs.append(counter.get_total_flops())
     assert 3.5 < costs[2] / costs[0] < 4.4, costs
+
+
+def test_a_convolution_along_time_is_one_of_the_real_frames_at_every_place():
+    conv, mask = broken(FrameConv(8, 5)), torch.arange(6)[None] < torch.tensor([[6], [4]])
+    x = torch.randn(12, 8, 2, 3)
+    out = conv(x, None, mask).unflatten(0, (2, 6))
+    normed = torch.nn.functional.silu(conv.norm(x)).unflatten(0, (2, 6))
+    for item, count in enumerate((6, 4)):
+        along = normed[item, :count].permute(2, 3, 1, 0).flatten(0, 1)  # places, channels, frames
+        added = torch.nn.functional.conv1d(along, conv.conv.weight[..., 0], conv.conv.bias, padding=2)
+        added = added.unflatten(0, (2, 3)).permute(3, 2, 0, 1)
+        wanted = x.unflatten(0, (2, 6))[item, :count] + added
+        torch.testing.assert_close(out[item, :count], wanted, atol=1e-5, rtol=1e-5)

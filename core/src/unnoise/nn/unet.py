@@ -41,7 +41,7 @@ class SpatialTransformer(nn.Module):
 
 
 class UNetStage(nn.Module):
-    """A residual block and, where asked for, a spatial transformer and a module that mixes items of the batch."""
+    """A residual block and, where asked for, a spatial transformer, then a module that mixes items of the batch."""
 
     def __init__(
         self, block: ResidualBlock, attention: SpatialTransformer | None, mixer: nn.Module | None = None
@@ -82,7 +82,7 @@ class UNet(nn.Module):
         context_dim: size of the context tokens; 0 for none.
         head_dim: channels per attention head.
         dropout: probability.
-        mixer: makes, for a width, a module that follows every stage of a level with attention, and the middle; it is
+        mixer: makes, for a stage's width and whether it attends over space, a module that follows it, or none; it is
             called with the grid, ``cond`` and ``together``, and may let items of the batch see each other (the frames
             of a clip).
 
@@ -102,7 +102,7 @@ class UNet(nn.Module):
         context_dim: int = 0,
         head_dim: int = 64,
         dropout: float = 0.0,
-        mixer: Callable[[int], nn.Module] | None = None,
+        mixer: Callable[[int, bool], nn.Module | None] | None = None,
     ) -> None:
         super().__init__()
         if len(attention) != len(channels):
@@ -111,7 +111,7 @@ class UNet(nn.Module):
         def stage(width_in: int, width: int, attend: bool) -> UNetStage:
             block = ResidualBlock(dims, width_in, width, cond_dim, dropout)
             spatial = SpatialTransformer(width, head_dim, cond_dim, context_dim) if attend else None
-            return UNetStage(block, spatial, mixer(width) if attend and mixer else None)
+            return UNetStage(block, spatial, mixer(width, attend) if mixer else None)
 
         self.conv_in = conv_nd(dims, inputs, channels[0], 3)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()

@@ -7,6 +7,7 @@ from itertools import count
 
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unnoise import nn as blocks
 from unnoise.contracts import Context, MapShape, Place
@@ -56,11 +57,46 @@ class FrameMixer(nn.Module):
         return h.transpose(2, 3).reshape(x.shape)
 
 
+class FrameConv(nn.Module):
+    """A residual convolution along time, the same at every place ("pseudo-3D", Singer et al. 2022, section 3.2): the
+    identity before training.
+
+    Args:
+        channels: of the grid.
+        kernel: frames, odd.
+    """
+
+    def __init__(self, channels: int, kernel: int = 3) -> None:
+        super().__init__()
+        self.norm = blocks.group_norm(channels)
+        self.conv = nn.Conv2d(channels, channels, (kernel, 1), padding=(kernel // 2, 0))
+        blocks.zero_(self.conv)
+
+    def forward(self, x: Tensor, cond: Tensor, together: Tensor | None) -> Tensor:
+        """As :class:`FrameMixer`; padding counts as zeros, as what lies beyond the ends does."""
+        assert together is not None
+        h = F.silu(self.norm(x)) * together.flatten()[:, None, None, None]
+        h = rearrange(h, "(b f) c h w -> b c f (h w)", b=len(together))
+        return x + rearrange(self.conv(h), "b c f (h w) -> (b f) c h w", h=x.shape[2])
+
+
+class FrameLayers(nn.ModuleList):
+    """Several of the above, one after the other."""
+
+    def forward(self, x: Tensor, cond: Tensor, together: Tensor | None) -> Tensor:
+        """As :class:`FrameMixer`."""
+        for layer in self:
+            x = layer(x, cond, together)
+        return x
+
+
 class UNet(ClipNetwork):
     """The U-Net of "Video Diffusion Models" (Ho et al. 2022, section 3): convolutions and attention over space within
     each frame, and after each level's attention over space one across frames: along time at every place, or, with a
-    span, of all places of neighbouring frames, so that what moves is seen where it was. Frames meet nowhere else, so
-    that cost grows linearly with them (but for attention along all of the time), and padding changes nothing.
+    span, of all places of neighbouring frames, so that what moves is seen where it was. Unlike there, neighbouring
+    frames also meet in a convolution along time after every residual block, at every resolution: with attention at the
+    coarsest grid alone, things jump. Cost grows linearly with frames (but for attention along all of the time), and
+    padding changes nothing.
 
     Args:
         layout, context_dim, cross_attention, cond_dim, maps: see :class:`unnoise_video.networks.ClipNetwork`.
@@ -70,6 +106,7 @@ class UNet(ClipNetwork):
             one.
         span: frames that attend to each other together; groups of every second such attention begin half a span later.
             0 for attention along time.
+        kernel: frames of the convolution along time after each residual block, odd; 1 for none.
         head_dim: channels per attention head.
         patch: side of the squares of pixels that are taken together at first.
         dropout: probability, in residual blocks.
@@ -87,6 +124,7 @@ class UNet(ClipNetwork):
         cross_attention: bool = False,
         patch: int = 4,
         span: int = 0,
+        kernel: int = 3,
         dropout: float = 0.0,
         maps: Sequence[MapShape] = (),
     ) -> None:
@@ -96,13 +134,22 @@ class UNet(ClipNetwork):
                 f"denoiser.attention={list(attention)} for {len(channels)} levels",
                 "give one true or false per entry of denoiser.channels, at least one true: frames meet there",
             )
+        if kernel < 1 or kernel % 2 == 0:
+            raise UserError(f"denoiser.kernel={kernel}", "an odd number of frames; 1 for no convolution along time")
         if span < 0:
             raise UserError(f"denoiser.span={span}", "0 for attention along time, or how many frames attend at once")
         made = count()  # groups of every second attention begin later
         values = self.channels * patch**2
+
+        def mixer(width: int, attend: bool) -> nn.Module:
+            layers: list[nn.Module] = [FrameConv(width, kernel)] if kernel > 1 else []
+            if attend:
+                layers.append(FrameMixer(width, head_dim, cond_dim, span, next(made) % 2 * (span // 2)))
+            return FrameLayers(layers)
+
         self.unet = blocks.UNet(
             2, values, values, channels, depth, attention, cond_dim, self.level.token_dim, head_dim, dropout,
-            lambda width: FrameMixer(width, head_dim, cond_dim, span, next(made) % 2 * (span // 2)),
+            mixer,
         )  # fmt: skip
 
     def forward(
