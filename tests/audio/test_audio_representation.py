@@ -154,16 +154,16 @@ def test_lengths_are_drawn_from_the_data_and_by_seed(sounds):
 def test_a_duration_decides_the_length_or_is_refused(sounds, name):
     representation = MAKERS[name](sounds(6))
     sizes = representation.sizes(Noise.of(0, 3))
-    assert representation.asked_sizes(sizes, {}) == sizes
+    assert representation.asked_sizes(sizes, {}, Noise.of(0, 3)) == sizes
     asked = torch.tensor([0.15, float("nan"), 0.2])
-    frames = representation.asked_sizes(sizes, {"duration": asked})["frames"]
+    frames = representation.asked_sizes(sizes, {"duration": asked}, Noise.of(0, 3))["frames"]
     assert frames[1] == sizes["frames"][1]
     for i in (0, 2):
         seconds = representation.duration(int(frames[i])) / 8000
         assert float(asked[i]) - 1e-6 <= seconds <= float(asked[i]) + representation.hop / 8000
     for seconds, message in ((9.0, "longer than any training sound"), (1e-4, "shorter than one frame")):
         with pytest.raises(UserError, match=message):
-            representation.asked_sizes(sizes, {"duration": torch.full((3,), seconds)})
+            representation.asked_sizes(sizes, {"duration": torch.full((3,), seconds)}, Noise.of(0, 3))
 
 
 def test_what_a_network_makes_up_is_decoded(sounds):

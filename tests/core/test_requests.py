@@ -135,7 +135,7 @@ def test_a_record_says_who_trained_and_who_sampled_and_how_large_the_samples_are
     representation = SimpleNamespace(
         layout=mixed.layout,
         sizes=lambda noise: sizes,
-        asked_sizes=lambda drawn, conditions: drawn,
+        asked_sizes=lambda drawn, conditions, noise: drawn,
         decode=lambda state: [None] * 2,
         finish=lambda items, conditions: items,
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from rdkit import Chem
+from scipy.stats import norm
 
 from unnoise.errors import UserError
 from unnoise.noise import Noise
@@ -75,6 +77,31 @@ def test_sizes_follow_the_training_data():
     sizes = representation.sizes(Noise.of(0, 4000))["nodes"]
     assert set(sizes.tolist()) == {2, 4}
     assert (sizes == 2).double().mean() == pytest.approx(0.75, abs=0.03)
+
+
+def test_a_molar_mass_makes_sizes_likelier_and_a_number_of_atoms_decides_them():
+    representation = MoleculeGraph()
+    items = ["CO", "CCl", "CCl", "CCC", "CCF"]
+    representation.fit(items)
+    masses = {2: [32.042, 50.489, 50.489], 3: [44.097, 48.060]}  # g/mol, from a table of atomic masses
+    n, nan = 4000, float("nan")
+    noise = Noise.of(0, n)
+    drawn = representation.sizes(noise)
+    assert representation.asked_sizes(drawn, {}, noise)["nodes"].tolist() == drawn["nodes"].tolist()
+    for asked in (35.0, 44.0, 47.0):
+        # Bayes: the share of a size times the density of its normal distribution.
+        density = {k: len(w) * norm(np.mean(w), np.std(w)).pdf(asked) for k, w in masses.items()}
+        made = representation.asked_sizes(drawn, {"weight": torch.full((n,), asked)}, noise)["nodes"]
+        share = density[2] / sum(density.values())
+        assert (made == 2).double().mean() == pytest.approx(share, abs=0.03)
+    some = {"weight": torch.tensor([44.0, nan, 44.0]), "atoms": torch.tensor([1.0, 3.0, nan])}
+    three = {"nodes": drawn["nodes"][:3]}
+    sizes = representation.asked_sizes(three, some, Noise.of(0, 3))["nodes"].tolist()
+    both = representation.asked_sizes(three, {"weight": some["weight"]}, Noise.of(0, 3))["nodes"].tolist()
+    assert sizes[:2] == [1, 3] and sizes[2] == both[2] and both[1] == three["nodes"][1]
+    for wrong in (0.0, 4.0):
+        with pytest.raises(UserError, match=f"condition.atoms={wrong:g} is a size that the model cannot make"):
+            representation.asked_sizes(three, {"atoms": torch.full((3,), wrong)}, Noise.of(0, 3))
 
 
 def test_what_is_left_out_is_named_and_not_measured():

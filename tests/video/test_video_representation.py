@@ -52,13 +52,13 @@ def test_new_clips_have_lengths_of_the_data_and_the_rate_that_is_asked_for(fitte
     assert set(sizes.tolist()) == {3, 6} and abs(float((sizes == 3).double().mean()) - 0.2) < 0.03
     nan = float("nan")
     asked = {"duration": torch.tensor([0.5, nan, 0.5]), "fps": torch.tensor([nan, 12.0, 12.0])}
-    counts = pixels.asked_sizes({AXIS: torch.tensor([3, 3, 3])}, asked)[AXIS]
+    counts = pixels.asked_sizes({AXIS: torch.tensor([3, 3, 3])}, asked, Noise.of(0, 3))[AXIS]
     assert counts.tolist() == [4, 3, 6]
     items = pixels.finish([Clip(np.zeros((1, 8, 8, 3), np.uint8), 8.0)] * 3, asked)
     assert [item.fps for item in items] == [8.0, 12.0, 12.0]
     for seconds in (2.0, 0.01):
         with pytest.raises(UserError, match="which the model cannot make"):
-            pixels.asked_sizes({AXIS: torch.tensor([3])}, {"duration": torch.tensor([seconds])})
+            pixels.asked_sizes({AXIS: torch.tensor([3])}, {"duration": torch.tensor([seconds])}, Noise.of(0, 1))
 
 
 def test_clips_that_do_not_fit_are_named(fitted, clips):

@@ -183,9 +183,12 @@ class Representation(nn.Module, ABC):
         """
         return {}
 
-    def asked_sizes(self, sizes: dict[str, Tensor], conditions: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The sizes of new samples, as :meth:`sizes` drew them, with those put in that the samples' raw conditions
-        decide: a number of elements, a length in seconds.
+    def asked_sizes(
+        self, sizes: dict[str, Tensor], conditions: Mapping[str, Tensor], noise: Noise
+    ) -> dict[str, Tensor]:
+        """The sizes of new samples, as :meth:`sizes` drew them from ``noise``, with those put in that the samples' raw
+        conditions decide: a number of elements, a length in seconds. What they only make likelier is drawn again, with
+        purpose "sizes".
 
         Raises:
             UserError: for a size that cannot be.

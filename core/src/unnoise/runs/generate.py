@@ -268,7 +268,8 @@ class Model:
         axes = self.representation.layout.variable_axes
         if sizes is None:
             drawn = self.representation.sizes(noise)
-            return self.representation.asked_sizes(drawn, {name: value[rows] for name, value in given.items()})
+            asked = {name: value[rows] for name, value in given.items()}
+            return self.representation.asked_sizes(drawn, asked, noise)
         if not isinstance(sizes, Mapping):
             sizes = dict.fromkeys(axes, sizes)
         if set(sizes) != set(axes):

@@ -155,7 +155,9 @@ class AudioRepresentation(Representation):
         u = noise.uniform(_SIZE, (), purpose="sizes").double().cpu() * cdf[-1]
         return {AXIS: torch.searchsorted(cdf, u, right=True).clamp(max=len(cdf) - 1)}
 
-    def asked_sizes(self, sizes: dict[str, Tensor], conditions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def asked_sizes(
+        self, sizes: dict[str, Tensor], conditions: Mapping[str, Tensor], noise: Noise
+    ) -> dict[str, Tensor]:
         """The condition ``duration``, in seconds, decides the number of frames.
 
         Raises:

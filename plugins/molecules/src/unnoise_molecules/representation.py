@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Normal
 
 from unnoise.contracts import Kept, Representation
 from unnoise.errors import UserError
@@ -18,8 +19,11 @@ from unnoise.state import State
 from unnoise_molecules.chemistry import BONDS, AtomType, Graph, NotRepresentableError, graph_of, smiles_of
 from unnoise_molecules.drawing import draw_grid
 from unnoise_molecules.files import write_sdf, write_smiles
+from unnoise_molecules.properties import values
 
 _SIZE = Part("size", "gaussian", ())
+_WEIGHED = 2000
+"""Molecules of one size whose masses are measured, at most."""
 
 
 class MoleculeGraph(Representation):
@@ -43,6 +47,8 @@ class MoleculeGraph(Representation):
     example_mask = "extend:1"
     sizes_seen: Tensor
     """int64 ``(largest + 1,)``: number of training molecules with so many atoms."""
+    weights_seen: Tensor
+    """float64 ``(largest + 1, 2)``: mean and standard deviation of such molecules' molar masses, in g/mol."""
 
     def __init__(self, max_atoms: int = 128, min_count: int = 1, connected: bool = True, aromatic: bool = True) -> None:
         super().__init__()
@@ -58,18 +64,23 @@ class MoleculeGraph(Representation):
     def fit(self, items: Sequence[str]) -> None:
         """Measure which atom types there are, and how many atoms molecules have."""
         counts: Counter[AtomType] = Counter()
-        for graph in self._graphs(items):
+        for _, graph in self._graphs(items):
             counts.update(graph.atoms)
         known = sorted((kind for kind, n in counts.items() if n >= self.min_count), key=lambda k: (-counts[k], str(k)))
-        sizes = Counter(len(graph.atoms) for graph in self._graphs(items) if set(graph.atoms) <= set(known))
-        if not sizes:
+        of_size: dict[int, list[str]] = {}
+        for smiles, graph in self._graphs(items):
+            if set(graph.atoms) <= set(known):
+                of_size.setdefault(len(graph.atoms), []).append(smiles)
+        if not of_size:
             raise UserError(
                 f"none of the {len(items)} molecules can be represented",
                 "loosen representation.max_atoms, min_count or connected, or look at the data",
             )
-        self._allocate(known, max(sizes))
-        for size, count in sizes.items():
-            self.sizes_seen[size] = count
+        self._allocate(known, max(of_size))
+        for size, found in of_size.items():
+            weights = torch.from_numpy(values("weight", found[:: 1 + len(found) // _WEIGHED]))
+            self.sizes_seen[size] = len(found)
+            self.weights_seen[size] = torch.stack([weights.mean(), weights.std(correction=0)])
 
     def settings(self) -> dict[str, Any]:
         return {"vocabulary": [str(kind) for kind in self.vocabulary], "largest": len(self.sizes_seen) - 1}
@@ -120,8 +131,32 @@ class MoleculeGraph(Representation):
     def sizes(self, noise: Noise) -> dict[str, Tensor]:
         """Numbers of atoms, distributed as in the training data."""
         cdf = self.sizes_seen.double().cumsum(0)
-        u = noise.uniform(_SIZE, (), purpose="sizes")
+        u = self._share(noise)
         return {"nodes": torch.searchsorted((cdf / cdf[-1]).to(u.device), u, right=True)}
+
+    def asked_sizes(
+        self, sizes: dict[str, Tensor], conditions: Mapping[str, Tensor], noise: Noise
+    ) -> dict[str, Tensor]:
+        """The condition ``atoms`` decides the number of atoms. ``weight`` makes some likelier: the molar masses of
+        molecules of one size are taken for normal, and the size is drawn given the mass.
+
+        Raises:
+            UserError: for a number of atoms that no training molecule has.
+        """
+        drawn = sizes["nodes"]
+        if (weight := conditions.get("weight")) is not None:
+            weight = weight.to(drawn.device)
+            cdf = self._given_weight(weight).cumsum(1)
+            likely = torch.searchsorted(cdf, self._share(noise)[:, None], right=True).squeeze(1)
+            drawn = torch.where(weight.isnan(), drawn, likely.clamp(max=len(self.sizes_seen) - 1))
+        if (atoms := conditions.get("atoms")) is not None:
+            largest, asked = len(self.sizes_seen) - 1, atoms.to(drawn.device).round()
+            for number in asked[~asked.isnan()].tolist():
+                if not 1 <= number <= largest:
+                    message = f"condition.atoms={number:g} is a size that the model cannot make"
+                    raise UserError(message, f"from 1 to {largest}")
+            drawn = torch.where(asked.isnan(), drawn, asked.nan_to_num().to(torch.int64))
+        return {"nodes": drawn}
 
     def kept(self, items: Sequence[str], mask: Any) -> Kept:
         """As :func:`unnoise_molecules.masks.keep`."""
@@ -139,6 +174,18 @@ class MoleculeGraph(Representation):
     def preview(self, items: Sequence[str], path: Path, labels: Sequence[str] = ()) -> None:
         draw_grid(items, path, labels)
 
+    @staticmethod
+    def _share(noise: Noise) -> Tensor:
+        """What decides sizes: uniform numbers in (0, 1), ``(B,)``."""
+        return noise.uniform(_SIZE, (), purpose="sizes")
+
+    def _given_weight(self, weight: Tensor) -> Tensor:
+        """Probabilities of sizes given molar masses ``(B,)``: float64 ``(B, largest + 1)``."""
+        mean, std = self.weights_seen.to(weight.device).T
+        # Where a size was met once, or always with one mass, the width is that of a hydrogen more or less.
+        log_density = Normal(mean, std.clamp(min=1.0)).log_prob(weight.double().nan_to_num()[:, None])
+        return (log_density + self.sizes_seen.to(weight.device).log()).softmax(1)
+
     def _allocate(self, vocabulary: Sequence[AtomType], largest: int) -> None:
         self.vocabulary = tuple(vocabulary)
         self.layout = Layout(
@@ -148,12 +195,13 @@ class MoleculeGraph(Representation):
             )
         )
         self.register_buffer("sizes_seen", torch.zeros(largest + 1, dtype=torch.int64))
+        self.register_buffer("weights_seen", torch.zeros(largest + 1, 2, dtype=torch.float64))
 
-    def _graphs(self, items: Sequence[str]) -> Iterator[Graph]:
-        """The graphs of those items that the options allow and that survive the round trip."""
+    def _graphs(self, items: Sequence[str]) -> Iterator[tuple[str, Graph]]:
+        """Those items that the options allow and that survive the round trip, and their graphs."""
         for smiles in items:
             if not self._refusal(smiles, set()):
-                yield graph_of(smiles, self.aromatic)
+                yield smiles, graph_of(smiles, self.aromatic)
 
     def _refusal(self, smiles: str, known: set[AtomType] | None = None) -> str:
         """Why a molecule is left out; empty if it is not.

@@ -155,7 +155,9 @@ class VideoRepresentation(Representation):
         u = noise.uniform(_SIZE, (), purpose="sizes").double().cpu() * cdf[-1]
         return {AXIS: torch.searchsorted(cdf, u, right=True).clamp(max=self.longest)}
 
-    def asked_sizes(self, sizes: dict[str, Tensor], conditions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def asked_sizes(
+        self, sizes: dict[str, Tensor], conditions: Mapping[str, Tensor], noise: Noise
+    ) -> dict[str, Tensor]:
         """The condition ``duration``, in seconds, decides the number of frames, at the rate that ``fps`` asks for.
 
         Raises:
