@@ -26,7 +26,7 @@ def test_a_translation_is_seen_along_every_direction():
     """The mean over directions of ``(v . u)^2`` is ``|v|^2 / D``."""
     x, shift = normal(50, 4), torch.tensor([3.0, 0.0, -4.0, 0.0]).double()
     assert sliced_wasserstein(x, x + shift, directions=20_000) == pytest.approx(2.5, rel=0.02)
-    assert sliced_wasserstein(x, x[torch.randperm(50)]) == 0
+    assert sliced_wasserstein(x, x[torch.randperm(50)]) < 1e-12  # a product may round rows at other places otherwise
 
 
 def test_the_kernel_distance_is_that_of_another_library():
