@@ -6,15 +6,23 @@ import torch
 from unnoise.training.muon import Muon, orthogonalise
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (5, 20), (20, 5), (3, 6, 4)])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 5, 20), (1, 20, 5), (3, 6, 4)])
 def test_orthogonalise_keeps_the_singular_vectors_and_levels_the_values(shape):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     u, _, vh = torch.linalg.svd(x, full_matrices=False)
     # In the basis of its own singular vectors the result is diagonal, with values near 1.
-    core = u.mT @ orthogonalise(x) @ vh.mT
+    core = u.mT @ orthogonalise(x, dtype=torch.float32) @ vh.mT
     values = core.diagonal(dim1=-2, dim2=-1)
     assert (core - torch.diag_embed(values)).abs().max() < 1e-4
     assert values.min() > 0.6 and values.max() < 1.3
+
+
+@pytest.mark.parametrize("shape", [(2, 64, 64), (2, 32, 96), (2, 96, 32)])
+def test_bfloat16_is_enough_for_a_direction(shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    exact, rounded = (orthogonalise(x, dtype=dtype) for dtype in (torch.float64, torch.bfloat16))
+    assert rounded.dtype == exact.dtype == x.dtype
+    assert (rounded - exact).norm() < 0.03 * exact.norm()
 
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has it since 2.9")

@@ -8,29 +8,31 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
+from unnoise.training.device import uses_bfloat16
+
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of Jordan et al. 2024: five iterations bring every singular value into about [0.7, 1.2]."""
 
 
-def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
+def orthogonalise(matrices: Tensor, iterations: int = 5, dtype: torch.dtype | None = None) -> Tensor:
     """About ``U V^T`` of each matrix ``U S V^T``, by a quintic Newton-Schulz iteration.
 
     Args:
-        matrices: ``(..., rows, columns)``; the result has the same shape and dtype.
+        matrices: ``(n, rows, columns)``; the result has the same shape and dtype.
         iterations: of ``X <- a X + (b X X^T + c (X X^T)^2) X``.
-
-    On a GPU the products run in bfloat16, which is enough for a direction; on a CPU bfloat16 is many times slower
-    than float32.
+        dtype: of the products. If left out it is bfloat16, enough for a direction, where the device has matrix units
+            for that, as GPUs and CPUs with AMX do; elsewhere bfloat16 takes many times as long, and the products are
+            in the matrices' own.
     """
+    if dtype is None:
+        dtype = torch.bfloat16 if uses_bfloat16("auto", matrices.device) else matrices.dtype
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x: Tensor = matrices.mT if tall else matrices
-    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
-    if x.device.type == "cuda":
-        x = x.bfloat16()
+    x = matrices.mT if tall else matrices
+    x = (x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)).to(dtype)
     a, b, c = _QUINTIC
     for _ in range(iterations):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        gram = torch.bmm(x, x.mT)
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)  # sums rounded once
     return (x.mT if tall else x).to(matrices.dtype)
 
 
