@@ -284,7 +284,12 @@ def test_devices_and_precisions_that_do_not_exist_are_named():
 
 
 def test_a_cpu_with_matrix_units_runs_in_bfloat16_by_itself(monkeypatch):
-    for capabilities, expected in (({"amx_bf16": True}, True), ({"amx_bf16": False}, False), ({}, False)):
+    for capabilities, expected in (
+        ({"amx_bf16": True}, True),
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": False, "avx512_bf16": False, "avx512_f": True}, False),
+        ({}, False),
+    ):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found, raising=False)
         assert uses_bfloat16("auto", torch.device("cpu")) is expected
     monkeypatch.delattr(torch.cpu, "get_capabilities")

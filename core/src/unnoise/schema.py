@@ -135,7 +135,8 @@ class TrainConfig:
     device: str = "auto"
     """"auto", "cpu", "cuda", "cuda:1"."""
     precision: str = "auto"
-    """"fp32", "bf16", or "auto" (bf16 on GPUs that have it and on CPUs with AMX); weights are always kept in fp32."""
+    """"fp32", "bf16", or "auto" (bf16 on GPUs that have it and on CPUs with AMX or AVX-512 BF16); weights are kept in
+    fp32."""
     threads: int = ranged(0, 0, 4096)
     """CPU threads; 0 leaves torch's choice."""
     compile: bool = False

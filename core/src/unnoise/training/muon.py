@@ -20,9 +20,8 @@ def orthogonalise(matrices: Tensor, iterations: int = 5, dtype: torch.dtype | No
     Args:
         matrices: ``(n, rows, columns)``; the result has the same shape and dtype.
         iterations: of ``X <- a X + (b X X^T + c (X X^T)^2) X``.
-        dtype: of the products. If left out it is bfloat16, enough for a direction, where the device has matrix units
-            for that, as GPUs and CPUs with AMX do; elsewhere bfloat16 takes many times as long, and the products are
-            in the matrices' own.
+        dtype: of the products. If left out it is bfloat16, enough for a direction, on devices that are quick at it
+            (:func:`unnoise.training.device.uses_bfloat16`), and elsewhere the matrices' own.
     """
     if dtype is None:
         dtype = torch.bfloat16 if uses_bfloat16("auto", matrices.device) else matrices.dtype
