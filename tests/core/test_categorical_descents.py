@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 
 import numpy as np
@@ -180,6 +181,19 @@ def test_noise_masks_again_what_was_revealed_and_never_padding() -> None:
     assert torch.equal(moved(9)[:, :6, :6].triu(1), x_s.triu(1))
 
 
+@pytest.mark.parametrize("way", ["bridge", "tau_leap", "confidence"])
+def test_sharpness_is_a_power_that_follows_the_survival(way: str) -> None:
+    """Of one masked element that is shown for sure, so that its law is the estimate's."""
+    process, part, count = process_of("absorbing"), part_of("absorbing", 1), 40_000
+    p = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)
+    for t in (1.0, 0.5, 0.1):
+        power = 0.5 + 1.5 * survival(t)
+        x_t, x0 = torch.full((count, 1), 3), p.log().expand(count, 1, 3)
+        move = Move(part, process, x_t, x0, t, 0.0, None, Noise.of(0, count), 0)
+        share = one_hot(descent({"name": way, "sharpness": [0.5, 2]})(move)[:, 0], 3).double().mean(0)
+        torch.testing.assert_close(share, p**power / (p**power).sum(), atol=0.01, rtol=0)
+
+
 def confident(way: Confidence, p: Tensor, gone: float, seed: int = 0, shown: int = 0) -> Tensor:
     """Which of the elements with estimates ``(B, n, K)`` are revealed, if ``gone`` of all stay masked."""
     batch, n, classes = p.shape
@@ -272,6 +286,9 @@ def test_wrong_use_is_refused() -> None:
         ({"name": "tau_leap", "temperature": 1}, "no option 'temperature'"),
         ({"name": "confidence", "temperature": math.nan}, "temperature is nan"),
         ({"name": "confidence", "score": "entropy"}, "score='entropy' does not fit"),
+        ({"name": "bridge", "sharpness": [1, 0]}, "sharpness is .1.0, 0.0."),
+        ({"name": "tau_leap", "sharpness": [1.2]}, "sharpness is .1.2."),
+        ({"name": "tau_leap", "sharpness": 2}, "sharpness=2 does not fit"),
     ):
         with pytest.raises(UserError, match=message):
             unnoise.plan("ddim", product, 4, categorical=way)  # type: ignore[arg-type]
@@ -283,6 +300,10 @@ def test_wrong_use_is_refused() -> None:
 
 
 def test_a_way_is_made_again_from_what_records_say() -> None:
-    for node in ("bridge", {"name": "tau_leap", "eta": 0.25}, {"name": "confidence", "score": "top", "temperature": 3}):
+    for node in (
+        "bridge",
+        {"name": "tau_leap", "eta": 0.25, "sharpness": [0.9, 1.5]},
+        {"name": "confidence", "score": "top", "temperature": 3},
+    ):
         way = descent(node)
-        assert descent(way.config()) == way
+        assert descent(json.loads(json.dumps(way.config()))) == way

@@ -153,7 +153,7 @@ class SampleConfig:
     sampler_options: dict[str, Any] = field(default_factory=dict)
     """Of the sampler above, e.g. ``{eta: 0.5}`` of ddim."""
     categorical: dict[str, Any] = field(default_factory=lambda: {"name": "bridge"})
-    """How categorical parts come down: ``{name: bridge|tau_leap|confidence, ...}``."""
+    """How categorical parts come down: ``{name: bridge|tau_leap|confidence, sharpness: [1, 1], ...}``."""
     spacing: str = "quadratic"
     """Where the steps lie between noise and data: quadratic, bounded, linear, log_snr, karras, ..."""
     spacing_options: dict[str, Any] = field(default_factory=dict)

@@ -7,8 +7,8 @@ kind, so any way of coming down goes with any sampler.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -66,10 +66,28 @@ class Move:
         return real & upper(real) if self.part.symmetric else real
 
 
+@dataclass(frozen=True)
 class Descent(ABC):
-    """A way for categorical parts to come down a row, given an estimate of clean data."""
+    """A way for categorical parts to come down a row, given an estimate of clean data.
 
+    Args:
+        sharpness: power to which the estimate's probabilities are raised, at full noise and at none; in between it
+            follows the survival. Above 1 likely classes become likelier, as at a low temperature; below 1 rare ones
+            do. What a sample will be is settled in noise, and mistakes are made near the data, so ``(0.95, 1.3)`` asks
+            for varied samples with few mistakes. At ``(1, 1)`` samples follow what the network has learned.
+
+    Raises:
+        UserError: unless these are two positive numbers.
+    """
+
+    sharpness: Sequence[float] = field(default=(1.0, 1.0), kw_only=True)
     name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sharpness", tuple(map(float, self.sharpness)))  # equal to that of a JSON list
+        if len(self.sharpness) != 2 or not all(0 < power < np.inf for power in self.sharpness):
+            message = f"{self.name}: sharpness is {list(self.sharpness)}"
+            raise UserError(message, "give two positive numbers: at full noise and at none; [1, 1] is off")
 
     def check(self, part: Part, process: Process) -> None:
         """Raise UserError if a part with this process cannot come down this way."""
@@ -77,13 +95,22 @@ class Descent(ABC):
             message = f"{self.name} needs a process in closed form, and that of part {part.name!r} is {process.name!r}"
             raise UserError(message, f"take {Bridge.name}, which every process has")
 
-    @abstractmethod
     def __call__(self, move: Move) -> Tensor:
         """The part at level s, int64 ``(B, *event shape)``; it is projected afterwards."""
+        if self.sharpness == (1.0, 1.0):
+            return self.down(move)
+        noise, data = self.sharpness
+        survival = np.exp(-np.logaddexp(0.0, -move.process.schedule.log_snr(move.t)))
+        power = coefficient(noise + (data - noise) * survival, move.x0)
+        return self.down(replace(move, x0=(power * move.x0).log_softmax(-1)))
+
+    @abstractmethod
+    def down(self, move: Move) -> Tensor:
+        """The part at level s, of an estimate that is as sharp as asked for."""
 
     def config(self) -> dict[str, Any]:
         """A JSON value from which :func:`descent` makes the same."""
-        return {"name": self.name, **asdict(self)}  # type: ignore[call-overload]  # all of them are dataclasses
+        return {"name": self.name, **asdict(self), "sharpness": list(self.sharpness)}
 
 
 @dataclass(frozen=True)
@@ -95,7 +122,7 @@ class Bridge(Descent):
     def check(self, part: Part, process: Process) -> None:
         """Every process has a bridge."""
 
-    def __call__(self, move: Move) -> Tensor:
+    def down(self, move: Move) -> Tensor:
         return move.process.bridge(move.part, move.x_t, move.x0, move.t, move.s, move.noise, move.draw)
 
 
@@ -124,9 +151,10 @@ class TauLeap(Descent):
     name: ClassVar[str] = "tau_leap"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_strength(self.name, "eta", self.eta)
 
-    def __call__(self, move: Move) -> Tensor:
+    def down(self, move: Move) -> Tensor:
         part, process, x_t, u = move.part, move.process, move.x_t, move.uniform()
         assert isinstance(process, Categorical)  # checked when the plan was made
         if not process.absorbing:
@@ -158,6 +186,7 @@ class Confidence(Descent):
     name: ClassVar[str] = "confidence"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_strength(self.name, "temperature", self.temperature)
 
     def check(self, part: Part, process: Process) -> None:
@@ -166,7 +195,7 @@ class Confidence(Descent):
             message = f"confidence orders masked elements, and part {part.name!r} has no mask"
             raise UserError(message, "train with kernel: absorbing, or take bridge or tau_leap")
 
-    def __call__(self, move: Move) -> Tensor:
+    def down(self, move: Move) -> Tensor:
         assert isinstance(move.process, Categorical)  # checked when the plan was made
         u, p = move.uniform(), move.x0.exp()
         classes = draw_classes(p, u)
