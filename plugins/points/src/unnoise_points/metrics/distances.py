@@ -15,7 +15,6 @@ from unnoise_points.cloud import Cloud
 
 Array = NDArray[np.float64]
 _DIRECTIONS = 32
-_CHUNK = 64
 
 
 def stacked(items: Sequence[Cloud], points: int, seed: int = 0) -> Tensor:
@@ -33,27 +32,33 @@ def chamfer(x: Tensor, y: Tensor) -> Tensor:
     """Chamfer distances ``(N, M)`` of clouds ``(N, n, 3)`` and ``(M, m, 3)``: the mean squared distance of a point to
     the nearest one of the other cloud, both ways, added (Achlioptas et al. 2018, with means in place of sums).
     """
-    return _both_ways(x, y, lambda there, back: there.mean(2) + back.mean(1))
+    return _both_ways(x, y, lambda there, back: there.mean(1) + back.mean(1))
 
 
 def nearest_bound(x: Tensor, y: Tensor) -> Tensor:
     """A lower bound of :func:`transport` ``(N, M)``: in no pairing is a point nearer than its nearest neighbour."""
-    return _both_ways(x, y, lambda there, back: torch.maximum(there.sqrt().mean(2), back.sqrt().mean(1)))
+    return _both_ways(x, y, lambda there, back: torch.maximum(there.sqrt().mean(1), back.sqrt().mean(1)))
 
 
 def _both_ways(x: Tensor, y: Tensor, summary: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """``summary`` of squared distances to nearest points, from x ``(1, chunk, n)`` and from y ``(1, m, chunk)``."""
+    """``summary`` of squared distances to nearest points, from a cloud of x ``(k, n)`` and from k of y ``(k, m)``. Of
+    clouds among themselves (the same tensor twice) each pair is computed once.
+    """
+    # |a|^2 - 2 a b + |b|^2 as one product of five columns, of two clouds at a time, so that it stays in the cache. Of
+    # centred coordinates it is many times faster than differences, and exact to 1e-6 of the size.
+    ones = (torch.ones_like(cloud[..., :1]) for cloud in (x, y))
+    left = torch.cat([-2 * x, x.square().sum(2, keepdim=True), next(ones)], 2)
+    right = torch.cat([y, next(ones), y.square().sum(2, keepdim=True)], 2).mT
     found = torch.zeros(len(x), len(y), dtype=torch.float64)
-    for i, cloud in enumerate(x):
-        for start in range(0, len(y), _CHUNK):
-            part = y[start : start + _CHUNK]
-            flat = part.reshape(-1, 3)
-            # Products of centred coordinates: many times faster than differences, and exact to 1e-6 of the size.
-            squares = cloud.square().sum(1)[:, None] + flat.square().sum(1) - 2 * cloud @ flat.T
-            squares = squares.clamp(min=0).reshape(len(cloud), len(part), part.shape[1])
-            there, back = squares.amin(2).T[None], squares.amin(0).T[None]
-            found[i, start : start + _CHUNK] = summary(there, back)[0].double()
-    return found
+    there, back = torch.empty(len(y), x.shape[1]), torch.empty(len(y), y.shape[1])
+    for i, cloud in enumerate(left):
+        first = i if x is y else 0
+        for j in range(first, len(y)):
+            squares = cloud @ right[j]
+            torch.amin(squares, 1, out=there[j])
+            torch.amin(squares, 0, out=back[j])
+        found[i, first:] = summary(there[first:].clamp(min=0), back[first:].clamp(min=0)).double()
+    return torch.maximum(found, found.T) if x is y else found  # each half holds zeros where the other is computed
 
 
 def sliced_bound(x: Tensor, y: Tensor, seed: int = 0) -> Tensor:
