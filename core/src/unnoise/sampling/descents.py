@@ -73,8 +73,7 @@ class Descent(ABC):
     Args:
         sharpness: power to which the estimate's probabilities are raised, at full noise and at none; in between it
             follows the survival. Above 1 likely classes become likelier, as at a low temperature; below 1 rare ones
-            do. What a sample will be is settled in noise, and mistakes are made near the data, so ``(0.95, 1.3)`` asks
-            for varied samples with few mistakes. At ``(1, 1)`` samples follow what the network has learned.
+            do. At ``(1, 1)`` samples follow what the network has learned.
 
     Raises:
         UserError: unless these are two positive numbers.
