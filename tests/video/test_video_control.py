@@ -1,4 +1,4 @@
-"""Maps and control of both denoisers of clips."""
+"""Maps and control of the denoisers of clips."""
 
 import pytest
 import torch
@@ -10,12 +10,16 @@ from unnoise.layout import Layout, Part
 from unnoise.level import Level
 from unnoise.state import State
 from unnoise_video.networks import SpaceTimeTransformer
+from unnoise_video.stacked import StackedUNet
 from unnoise_video.unet import UNet
 
 LAYOUT = Layout((Part("pixels", "gaussian", ("frames", 1, 8, 8)),))
 NETWORKS = {
     "transformer": lambda **o: SpaceTimeTransformer(LAYOUT, 6, width=16, depth=4, head_dim=8, patch=4, **o),
     "unet": lambda **o: UNet(LAYOUT, 6, channels=(8, 12), head_dim=4, cond_dim=16, patch=2, **o),
+    "stacked": lambda **o: StackedUNet(
+        LAYOUT, 6, frames=6, own=4, channels=(8, 12), head_dim=4, cond_dim=16, patch=1, **o
+    ),
 }
 COUNTS = torch.tensor([5, 3])
 

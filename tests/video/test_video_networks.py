@@ -13,6 +13,7 @@ from unnoise.nn import grid_positions, rotary_angles
 from unnoise.state import State
 from unnoise_video.networks import SpaceTimeTransformer
 from unnoise_video.spacetime import FactorBlock
+from unnoise_video.stacked import StackedUNet
 from unnoise_video.unet import FrameConv, UNet
 
 LAYOUT = Layout((Part("pixels", "gaussian", ("frames", 2, 8, 8)),))
@@ -25,6 +26,7 @@ NETWORKS = {
     "unet": lambda **o: UNet(LAYOUT, 8, **{**UNET, **o}),
     "flat unet": lambda **o: UNet(LAYOUT, 8, **{**UNET, "kernel": 1, **o}),
     "spanning unet": lambda **o: UNet(LAYOUT, 8, **{**UNET, "span": 4, **o}),
+    "stacked": lambda **o: StackedUNet(LAYOUT, 8, **{**UNET, "frames": 9, "own": 4, "patch": 1, **o}),
 }
 each = pytest.mark.parametrize("name", NETWORKS)
 
@@ -169,6 +171,26 @@ def test_residuals_are_added_after_their_block():
     assert (net(x, LEVEL, told(), residuals=[torch.randn(2, 2, 4, 32)])["pixels"] - out).abs().max() > 1e-3
     with pytest.raises(ValueError, match="3 residuals for 2 blocks"):
         net(x, LEVEL, told(), residuals=[*nothing, nothing[0]])
+
+
+def test_stacked_frames_have_places_and_a_longest_clip():
+    net = broken(NETWORKS["stacked"]())
+    one = state((9,))
+    net(one, level([0.5]), told(1))
+    net(one.resize({"frames": 14}), level([0.5]), told(1))  # of which five are padding
+    with pytest.raises(UserError, match="clips of 10 frames, and the denoiser takes at most 9"):
+        net(state((10, 3)), LEVEL, told())
+    with pytest.raises(UserError, match=r"denoiser\.frames=0"):
+        NETWORKS["stacked"](frames=0)
+    with pytest.raises(UserError, match="for 2 levels"):
+        NETWORKS["stacked"](attention=(True,))
+    # A picture moved by a whole cell of the coarsest grid gives another result than moved afterwards.
+    x = torch.zeros(1, 1, 2, 8, 8)
+    x[..., 2:4, 2:4] = 1
+    still = torch.ones(1, 1, dtype=torch.bool)
+    here, there = (State(LAYOUT, {"pixels": v}, {"frames": still}) for v in (x, x.roll((2, 2), (3, 4))))
+    out = [net(v, level([0.5]), told(1))["pixels"] for v in (here, there)]
+    assert (out[0].roll((2, 2), (3, 4)) - out[1])[..., 2:6, 2:6].abs().max() > 1e-3
 
 
 def test_what_does_not_fit_is_refused():

@@ -31,6 +31,9 @@ test_contract = modality_checks("video", words=SMALL)
 UNET = ["denoiser=unet", "denoiser.channels=[8,12]", "denoiser.head_dim=4", "denoiser.cond_dim=32"]
 test_contract_unet = modality_checks("video", words=[*DATA, *UNET, "conditions.dim=16"])
 
+STACKED = ["denoiser=stacked", "denoiser.frames=5", "denoiser.own=8", "denoiser.channels=[12,16]"]
+test_contract_stacked = modality_checks("video", words=[*DATA, *STACKED, "denoiser.cond_dim=32", "conditions.dim=16"])
+
 SIDE, FRAMES = 8, 6
 LEVELS = {"dim": 90, "bright": 230}
 

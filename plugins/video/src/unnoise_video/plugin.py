@@ -52,6 +52,7 @@ def unnoise_denoisers() -> Iterable[Spec]:
     return [
         _spec("transformer", "networks:SpaceTimeTransformer", "attention in turn along space and along time"),
         _spec("unet", "unet:UNet", "U-Net over space with attention along time"),
+        _spec("stacked", "stacked:StackedUNet", "U-Net over space whose channels are frames"),
     ]
 
 

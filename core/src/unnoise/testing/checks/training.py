@@ -28,15 +28,17 @@ def overfits(subject: Subject) -> None:
     """Training on a few items lowers the loss on them clearly: everything is wired up."""
     folder, steps = subject.folder / "overfit", OVERFIT_STEPS
     trainer = subject.trainer(
-        folder, steps, batch=4 * len(subject.items), lr=2e-3, warmup=0, decay=0.0, log_every=steps // 6
+        folder, steps, batch=4 * len(subject.items), lr=2e-3, warmup=0, decay=0.0, log_every=steps // 30
     )
     trainer.run()
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    first, last = lines[0]["loss"], lines[-1]["loss"]
+    losses = [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    # Most of a loss may be noise that nobody could foretell: it never gets near zero, and must be compared with what it
+    # is before anything has been learned, not with the mean of a stretch in which much has.
+    first, last = losses[0], sum(losses[-5:]) / 5
     cause = "the output does not depend on the input or on the weights: a detach(), a layer that is left out, x unused"
     fix = "use x.parts and level.c_noise of every part; keep numpy and .item() out of forward()"
     seen = f"the mean loss only went from {first:.4g} to {last:.4g} in {steps} steps"
-    expect(last < 0.8 * first, seen, cause, fix)
+    expect(last < 0.85 * first, seen, cause, fix)
 
 
 @check

@@ -1,0 +1,174 @@
+"""A U-Net whose finest grid is of every frame, and whose coarser ones are of all frames, stacked as channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unnoise import nn as blocks
+from unnoise.contracts import Context, MapShape, Place
+from unnoise.errors import UserError
+from unnoise.layout import Layout
+from unnoise.level import Level
+from unnoise.state import State
+from unnoise_video.networks import ClipNetwork
+
+_LEVEL = 32
+"""Numbers that tell the stack of one frame's level."""
+
+
+class StackedUNet(ClipNetwork):
+    """Frames as channels ("MCVD", Voleti et al. 2022, section 3.3), but for the finest grid, where the same few
+    convolutions read and draw every frame. On the coarser grids every convolution is a filter over all of the time: so
+    motion is found in much noise, and a clip costs not much more than a picture. In return there is a longest clip,
+    which the network is built for; longer ones are made window by window (:func:`unnoise_video.infill.roll`). Each
+    frame may have a noise level of its own, padding changes nothing, and places are known.
+
+    Args:
+        layout, context_dim, cross_attention, cond_dim, patch, maps: see :class:`unnoise_video.networks.ClipNetwork`.
+        frames: most frames of a clip.
+        own: channels of each frame, on the finest grid and in the stack.
+        channels: width of every level of the stack, finest first; it begins at half the finest grid.
+        depth: residual blocks per level, and of each frame after the stack.
+        attention: for every level, whether its blocks are followed by attention over space.
+        head_dim: channels per attention head.
+        dropout: probability, in residual blocks.
+
+    Raises:
+        UserError: as :class:`unnoise_video.networks.ClipNetwork`, or for options that do not fit together.
+    """
+
+    places: Tensor
+    stack_places: Tensor
+
+    def __init__(
+        self,
+        layout: Layout,
+        context_dim: int,
+        frames: int = 16,
+        own: int = 32,
+        channels: Sequence[int] = (192, 256),
+        depth: int = 1,
+        attention: Sequence[bool] = (False, True),
+        head_dim: int = 32,
+        cond_dim: int = 256,
+        cross_attention: bool = False,
+        patch: int = 2,
+        dropout: float = 0.0,
+        maps: Sequence[MapShape] = (),
+    ) -> None:
+        super().__init__(layout, context_dim, cond_dim, cross_attention, patch, maps, own)
+        if len(attention) != len(channels):
+            raise UserError(
+                f"denoiser.attention={list(attention)} for {len(channels)} levels",
+                "give one true or false per entry of denoiser.channels",
+            )
+        if min(frames, own, depth) < 1:
+            message = f"denoiser.frames={frames}, own={own}, depth={depth}"
+            raise UserError(message, "they are at least 1; frames is that of the longest clip")
+        self.frames, self.own = frames, own
+        values = self.channels * patch**2
+        coarse = tuple(-(-size // 2) for size in self.grid)
+        self.register_buffer("places", _places(self.grid, own), persistent=False)
+        self.register_buffer("stack_places", _places(coarse, channels[0]), persistent=False)
+        self.own_level = blocks.ScalarEmbedding(_LEVEL)
+        self.own_levels = nn.Linear(frames * (_LEVEL + 1), cond_dim)
+        self.conv_in = blocks.conv_nd(2, values, own, 3)
+        self.read = blocks.ResidualBlock(2, own, own, cond_dim, dropout)
+        self.down = blocks.Downsample(2, own, own)
+        self.stack = blocks.UNet(
+            2, frames * own, frames * own, channels, depth, attention, cond_dim, self.level.token_dim, head_dim, dropout
+        )
+        self.up = blocks.Upsample(2, own, own)
+        widths = [2 * own, *[own] * (depth - 1)]
+        self.draw = nn.ModuleList(blocks.ResidualBlock(2, width, own, cond_dim, dropout) for width in widths)
+        self.norm_out = blocks.group_norm(own)
+        self.conv_out = blocks.conv_nd(2, own, values, 3)
+        blocks.zero_(self.conv_out)
+
+    def forward(
+        self,
+        x: State,
+        level: Level,
+        context: Context | None,
+        previous: Mapping[str, Tensor] | None = None,
+        residuals: Sequence[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """As :class:`Network`. ``residuals``: one tensor ``(B * F, own, h, w)`` of the finest grid, then one per skip
+        connection of the stack, ``(B, channels, h, w)``, finest first, then one for its middle.
+
+        Raises:
+            UserError: for clips of more frames than the network was built for.
+        """
+        clips, mask = x.parts[self.part.name], x.masks[self.axis]
+        each, *told = self._told(level, context, mask)
+        fine = self._read(x, context, each)
+        stacked = self.stack(
+            self._stacked(fine, mask), *told, None if residuals is None else residuals[1:], hint=self.stack_places
+        )
+        fine = fine if residuals is None else fine + residuals[0]
+        made = stacked.unflatten(1, (self.frames, self.own))
+        h = torch.cat([self.up(_cut(made, clips.shape[1]).flatten(0, 1), self.grid), fine], 1)
+        for block in self.draw:
+            h = block(h, each)
+        h = self.conv_out(F.silu(self.norm_out(h)))
+        return {self.part.name: blocks.depth_to_space(h, (self.patch, self.patch)).reshape(clips.shape)}
+
+    def features(
+        self, x: State, level: Level, context: Context | None, previous: Mapping[str, Tensor] | None = None
+    ) -> list[Tensor]:
+        mask = x.masks[self.axis]
+        each, cond, tokens, token_mask = self._told(level, context, mask)
+        fine = self._read(x, context, each)
+        deeper = self.stack.features(self._stacked(fine, mask), cond, tokens, token_mask, hint=self.stack_places)
+        return [fine, *deeper]
+
+    def cut(self, blocks: int | None = None) -> list[Place]:
+        places = [Place(self.own, 1), *self.stack.cut(blocks)]
+        del self.up, self.draw, self.norm_out, self.conv_out
+        return places
+
+    def _told(
+        self, level: Level, context: Context | None, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """The vector of every frame ``(B * F, cond_dim)``, then that of the stack, the tokens and their mask."""
+        each, tokens, token_mask = self.conditioning(level, context)
+        c_noise = level.c_noise[self.part.name]
+        c_noise = c_noise if c_noise.dim() == 2 else c_noise[:, None]
+        levels = self.own_level(c_noise).expand(*mask.shape, -1) * mask[..., None]
+        seen = _cut(torch.cat([levels, mask[..., None].to(levels)], -1), self.frames)
+        # The clip as a whole is told of the condition, and of its frames' levels and number.
+        whole = self.level.told(torch.zeros_like(c_noise[:, 0]), context)[0] + self.own_levels(seen.flatten(1))
+        return each.expand(*mask.shape, -1).flatten(0, 1), whole, tokens, token_mask
+
+    def _read(self, x: State, context: Context | None, each: Tensor) -> Tensor:
+        """Features of every frame on the finest grid, ``(B * F, own, h, w)``."""
+        squares = blocks.space_to_depth(x.parts[self.part.name].flatten(0, 1), (self.patch, self.patch))
+        joined = self.joined(context, x.masks[self.axis])
+        h = self.conv_in(squares) + self.places
+        h = h if joined is None else h + joined.flatten(0, 1)
+        read: Tensor = self.read(h, each)
+        return read
+
+    def _stacked(self, fine: Tensor, mask: Tensor) -> Tensor:
+        """All frames as channels, ``(B, frames * own, h / 2, w / 2)``."""
+        if mask.shape[1] > self.frames and bool(mask[:, self.frames :].any()):
+            raise UserError(
+                f"clips of {int(mask.sum(1).max())} frames, and the denoiser takes at most {self.frames}",
+                "train with denoiser.frames=..., or make longer ones piece by piece: unnoise_video.infill.roll",
+            )
+        coarse = self.down(fine).unflatten(0, mask.shape) * mask[:, :, None, None, None]
+        return _cut(coarse, self.frames).flatten(1, 2)
+
+
+def _places(grid: Sequence[int], channels: int) -> Tensor:
+    """Fixed embeddings of places, ``(1, channels, *grid)``."""
+    return blocks.position_embedding(blocks.grid_positions(grid), channels).T.reshape(1, channels, *grid)
+
+
+def _cut(x: Tensor, count: int) -> Tensor:
+    """``x (B, F, ...)`` with ``count`` frames: zeros behind, or the last ones left out."""
+    return F.pad(x, (0, 0) * (x.dim() - 2) + (0, max(count - x.shape[1], 0)))[:, :count]
