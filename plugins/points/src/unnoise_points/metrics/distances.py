@@ -46,9 +46,8 @@ def _both_ways(x: Tensor, y: Tensor, summary: Callable[[Tensor, Tensor], Tensor]
     """
     # |a|^2 - 2 a b + |b|^2 as one product of five columns, of two clouds at a time, so that it stays in the cache. Of
     # centred coordinates it is many times faster than differences, and exact to 1e-6 of the size.
-    ones = (torch.ones_like(cloud[..., :1]) for cloud in (x, y))
-    left = torch.cat([-2 * x, x.square().sum(2, keepdim=True), next(ones)], 2)
-    right = torch.cat([y, next(ones), y.square().sum(2, keepdim=True)], 2).mT
+    left = torch.cat([-2 * x, x.square().sum(2, keepdim=True), torch.ones_like(x[..., :1])], 2)
+    right = torch.cat([y, torch.ones_like(y[..., :1]), y.square().sum(2, keepdim=True)], 2).mT
     found = torch.zeros(len(x), len(y), dtype=torch.float64)
     there, back = torch.empty(len(y), x.shape[1]), torch.empty(len(y), y.shape[1])
     for i, cloud in enumerate(left):
