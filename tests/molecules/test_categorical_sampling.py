@@ -29,9 +29,11 @@ def test_options_belong_to_the_way_they_were_given_for(run):
     def config(way=None):
         return model.plan(categorical=way).categorical.config()
 
-    assert config() == config("tau_leap") == config({"name": "tau_leap"}) == {"name": "tau_leap", "eta": 0.3}
-    assert config({"eta": 1}) == {"name": "tau_leap", "eta": 1}
-    assert config("bridge") == {"name": "bridge"}
+    plain = {"sharpness": [1, 1]}
+    assert config() == config("tau_leap") == config({"name": "tau_leap"}) == {"name": "tau_leap", "eta": 0.3, **plain}
+    assert config({"eta": 1}) == {"name": "tau_leap", "eta": 1, **plain}
+    assert config("bridge") == {"name": "bridge", **plain}
+    assert config({"name": "bridge", "sharpness": [1, 0.9]})["sharpness"] == [1, 0.9]
     assert config({"name": "confidence", "score": "top"})["score"] == "top"
     with pytest.raises(UserError, match="confidence' has no option 'eta'"):
         config({"name": "confidence", "eta": 0.3})
@@ -41,7 +43,7 @@ def test_the_command_line_takes_it_and_the_record_tells(run, tmp_path, capsys):
     words = f"sample run={run} n=3 device=cpu"
     assert main([*words.split(), "categorical.name=confidence", "categorical.temperature=2", f"out={tmp_path}/a"]) == 0
     record = json.loads((tmp_path / "a" / "record.json").read_text())
-    assert record["categorical"] == {"name": "confidence", "score": "drawn", "temperature": 2}
+    assert record["categorical"] == {"name": "confidence", "score": "drawn", "temperature": 2, "sharpness": [1, 1]}
     again = load(run, "cpu").sample(3, categorical=record["categorical"], progress=False)
     assert again.record["categorical"] == record["categorical"]
     capsys.readouterr()
