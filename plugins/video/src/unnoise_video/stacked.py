@@ -1,4 +1,4 @@
-"""A U-Net whose finest grid is of every frame, and whose coarser ones are of all frames, stacked as channels."""
+"""A U-Net of all frames, stacked as channels, between convolutions that read and draw every frame."""
 
 from __future__ import annotations
 
@@ -15,48 +15,52 @@ from unnoise.layout import Layout
 from unnoise.level import Level
 from unnoise.state import State
 from unnoise_video.networks import ClipNetwork
+from unnoise_video.unet import FrameConv
 
 _LEVEL = 32
 """Numbers that tell the stack of one frame's level."""
 
 
 class StackedUNet(ClipNetwork):
-    """Frames as channels ("MCVD", Voleti et al. 2022, section 3.3), but for the finest grid, where the same few
-    convolutions read and draw every frame. On the coarser grids every convolution is a filter over all of the time: so
-    motion is found in much noise, and a clip costs not much more than a picture. In return there is a longest clip,
-    which the network is built for; longer ones are made window by window (:func:`unnoise_video.infill.roll`). Each
-    frame may have a noise level of its own, padding changes nothing, and places are known.
+    """Frames as channels ("MCVD", Voleti et al. 2022, section 3.3), between a few convolutions that read and draw every
+    frame alike. In between every convolution is a filter over all of the time: so motion is found in much noise, and a
+    clip costs not much more than a picture. In return there is a longest clip, which the network is built for; longer
+    ones are made window by window (:func:`unnoise_video.infill.roll`). Each frame may have a noise level of its own,
+    padding changes nothing, and places are known.
 
     Args:
-        layout, context_dim, cross_attention, cond_dim, patch, maps: see :class:`unnoise_video.networks.ClipNetwork`.
+        layout, context_dim, cross_attention, cond_dim, maps: see :class:`unnoise_video.networks.ClipNetwork`.
         frames: most frames of a clip.
-        own: channels of each frame, on the finest grid and in the stack.
-        channels: width of every level of the stack, finest first; it begins at half the finest grid.
+        own: channels of each frame, before and after the stack.
+        kernel: frames, odd, that a convolution along time sees there; 1 for none.
+        channels: width of every level of the stack, finest first.
         depth: residual blocks per level, and of each frame after the stack.
         attention: for every level, whether its blocks are followed by attention over space.
         head_dim: channels per attention head.
+        patch: side of the squares of pixels that are one place of the finest grid.
         dropout: probability, in residual blocks.
 
     Raises:
         UserError: as :class:`unnoise_video.networks.ClipNetwork`, or for options that do not fit together.
     """
 
+    self_conditioning = True
     places: Tensor
-    stack_places: Tensor
 
     def __init__(
         self,
         layout: Layout,
         context_dim: int,
         frames: int = 16,
-        own: int = 32,
+        own: int = 64,
+        kernel: int = 5,
         channels: Sequence[int] = (192, 256),
         depth: int = 1,
         attention: Sequence[bool] = (False, True),
         head_dim: int = 32,
         cond_dim: int = 256,
         cross_attention: bool = False,
-        patch: int = 2,
+        patch: int = 4,
         dropout: float = 0.0,
         maps: Sequence[MapShape] = (),
     ) -> None:
@@ -66,23 +70,23 @@ class StackedUNet(ClipNetwork):
                 f"denoiser.attention={list(attention)} for {len(channels)} levels",
                 "give one true or false per entry of denoiser.channels",
             )
-        if min(frames, own, depth) < 1:
-            message = f"denoiser.frames={frames}, own={own}, depth={depth}"
-            raise UserError(message, "they are at least 1; frames is that of the longest clip")
+        if min(frames, own, depth, kernel) < 1 or kernel % 2 == 0:
+            message = f"denoiser.frames={frames}, own={own}, depth={depth}, kernel={kernel}"
+            raise UserError(message, "they are at least 1; frames is that of the longest clip, and kernel is odd")
         self.frames, self.own = frames, own
         values = self.channels * patch**2
-        coarse = tuple(-(-size // 2) for size in self.grid)
         self.register_buffer("places", _places(self.grid, own), persistent=False)
-        self.register_buffer("stack_places", _places(coarse, channels[0]), persistent=False)
         self.own_level = blocks.ScalarEmbedding(_LEVEL)
         self.own_levels = nn.Linear(frames * (_LEVEL + 1), cond_dim)
-        self.conv_in = blocks.conv_nd(2, values, own, 3)
+        self.conv_in = blocks.conv_nd(2, 2 * values, own, 3)
         self.read = blocks.ResidualBlock(2, own, own, cond_dim, dropout)
-        self.down = blocks.Downsample(2, own, own)
+        self.before, self.after = (FrameConv(own, kernel) if kernel > 1 else None for _ in range(2))
+        width = channels[0]
+        self.join = blocks.conv_nd(2, frames * own, width, 1)
         self.stack = blocks.UNet(
-            2, frames * own, frames * own, channels, depth, attention, cond_dim, self.level.token_dim, head_dim, dropout
+            2, width, width, channels, depth, attention, cond_dim, self.level.token_dim, head_dim, dropout
         )
-        self.up = blocks.Upsample(2, own, own)
+        self.split = blocks.conv_nd(2, width, frames * own, 1, bias=False)
         widths = [2 * own, *[own] * (depth - 1)]
         self.draw = nn.ModuleList(blocks.ResidualBlock(2, width, own, cond_dim, dropout) for width in widths)
         self.norm_out = blocks.group_norm(own)
@@ -105,15 +109,14 @@ class StackedUNet(ClipNetwork):
         """
         clips, mask = x.parts[self.part.name], x.masks[self.axis]
         each, *told = self._told(level, context, mask)
-        fine = self._read(x, context, each)
-        stacked = self.stack(
-            self._stacked(fine, mask), *told, None if residuals is None else residuals[1:], hint=self.stack_places
-        )
+        fine = self._read(x, context, each, previous)
+        stacked = self.stack(self._stacked(fine, mask), *told, None if residuals is None else residuals[1:])
         fine = fine if residuals is None else fine + residuals[0]
-        made = stacked.unflatten(1, (self.frames, self.own))
-        h = torch.cat([self.up(_cut(made, clips.shape[1]).flatten(0, 1), self.grid), fine], 1)
+        made = self.split(stacked).unflatten(1, (self.frames, self.own))
+        h = torch.cat([_cut(made, clips.shape[1]).flatten(0, 1), fine], 1)
         for block in self.draw:
             h = block(h, each)
+        h = h if self.after is None else self.after(h, each, mask)
         h = self.conv_out(F.silu(self.norm_out(h)))
         return {self.part.name: blocks.depth_to_space(h, (self.patch, self.patch)).reshape(clips.shape)}
 
@@ -122,13 +125,13 @@ class StackedUNet(ClipNetwork):
     ) -> list[Tensor]:
         mask = x.masks[self.axis]
         each, cond, tokens, token_mask = self._told(level, context, mask)
-        fine = self._read(x, context, each)
-        deeper = self.stack.features(self._stacked(fine, mask), cond, tokens, token_mask, hint=self.stack_places)
+        fine = self._read(x, context, each, previous)
+        deeper = self.stack.features(self._stacked(fine, mask), cond, tokens, token_mask)
         return [fine, *deeper]
 
     def cut(self, blocks: int | None = None) -> list[Place]:
         places = [Place(self.own, 1), *self.stack.cut(blocks)]
-        del self.up, self.draw, self.norm_out, self.conv_out
+        del self.split, self.draw, self.after, self.norm_out, self.conv_out
         return places
 
     def _told(
@@ -144,24 +147,28 @@ class StackedUNet(ClipNetwork):
         whole = self.level.told(torch.zeros_like(c_noise[:, 0]), context)[0] + self.own_levels(seen.flatten(1))
         return each.expand(*mask.shape, -1).flatten(0, 1), whole, tokens, token_mask
 
-    def _read(self, x: State, context: Context | None, each: Tensor) -> Tensor:
+    def _read(self, x: State, context: Context | None, each: Tensor, previous: Mapping[str, Tensor] | None) -> Tensor:
         """Features of every frame on the finest grid, ``(B * F, own, h, w)``."""
-        squares = blocks.space_to_depth(x.parts[self.part.name].flatten(0, 1), (self.patch, self.patch))
+        noised = x.parts[self.part.name]
+        estimate = torch.zeros_like(noised) if previous is None else previous[self.part.name]
+        seen = torch.cat([noised, estimate], 2).flatten(0, 1)
+        squares = blocks.space_to_depth(seen, (self.patch, self.patch))
         joined = self.joined(context, x.masks[self.axis])
         h = self.conv_in(squares) + self.places
         h = h if joined is None else h + joined.flatten(0, 1)
         read: Tensor = self.read(h, each)
-        return read
+        return read if self.before is None else self.before(read, each, x.masks[self.axis])
 
     def _stacked(self, fine: Tensor, mask: Tensor) -> Tensor:
-        """All frames as channels, ``(B, frames * own, h / 2, w / 2)``."""
+        """All frames in the channels of the stack, ``(B, channels[0], h, w)``."""
         if mask.shape[1] > self.frames and bool(mask[:, self.frames :].any()):
             raise UserError(
                 f"clips of {int(mask.sum(1).max())} frames, and the denoiser takes at most {self.frames}",
                 "train with denoiser.frames=..., or make longer ones piece by piece: unnoise_video.infill.roll",
             )
-        coarse = self.down(fine).unflatten(0, mask.shape) * mask[:, :, None, None, None]
-        return _cut(coarse, self.frames).flatten(1, 2)
+        every = fine.unflatten(0, mask.shape) * mask[:, :, None, None, None]
+        joined: Tensor = self.join(_cut(every, self.frames).flatten(1, 2))
+        return joined
 
 
 def _places(grid: Sequence[int], channels: int) -> Tensor:
