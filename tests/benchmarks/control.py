@@ -1,8 +1,9 @@
 """How a control of pictures learned to follow its map, and what it does.
 
 `python control.py progress runs/edges [...] --plot edges.png` prints agreement with held-out maps against steps, and
-draws it; `python control.py sheet runs/model runs/edges [runs/depth] --n 8 --out sheet.png` draws, for test pictures:
-each map, the real picture, the model's sample of that seed without a control, with each control, and with all at once.
+draws it, which needs matplotlib (the dependency group docs). `python control.py sheet runs/model runs/edges
+[runs/depth] --n 8 --out sheet.png` draws, for test pictures: each map, the real picture, the model's sample of that
+seed without a control, with each control, and with all at once.
 """
 
 from __future__ import annotations

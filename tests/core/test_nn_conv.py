@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unnoise import nn as blocks
+from unnoise.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +144,7 @@ def test_unet_takes_widths_that_its_head_size_does_not_divide():
 
 
 def test_unet_needs_one_attention_entry_per_level():
-    with pytest.raises(ValueError, match="one entry per level: 2, not 1"):
+    with pytest.raises(UserError, match="1 entries for 2 levels"):
         unet(2, attention=(True,))
 
 

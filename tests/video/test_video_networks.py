@@ -186,6 +186,8 @@ def test_stacked_frames_have_places_and_a_longest_clip():
         NETWORKS["stacked"](kernel=4)
     with pytest.raises(UserError, match="for 2 levels"):
         NETWORKS["stacked"](attention=(True,))
+    with pytest.raises(UserError, match="no level attends"):
+        NETWORKS["stacked"](attention=(False, False), cross_attention=True)
     out = net(one, level([0.5]), told(1))["pixels"]
     net.places.zero_()  # borders alone would tell of places, too
     assert (net(one, level([0.5]), told(1))["pixels"] - out).abs().max() > 1e-3

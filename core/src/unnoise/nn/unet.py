@@ -87,7 +87,7 @@ class UNet(nn.Module):
             of a clip).
 
     Raises:
-        ValueError: if ``attention`` and ``channels`` differ in length.
+        UserError: if ``attention`` and ``channels`` differ in length, or there is a context that no level attends to.
     """
 
     def __init__(
@@ -106,7 +106,12 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(attention) != len(channels):
-            raise ValueError(f"'attention' needs one entry per level: {len(channels)}, not {len(attention)}")
+            raise UserError(
+                f"denoiser.attention has {len(attention)} entries for {len(channels)} levels",
+                "give one true or false per entry of denoiser.channels",
+            )
+        if context_dim and not any(attention):
+            raise UserError("denoiser.cross_attention=true, but no level attends", "set an entry of denoiser.attention")
 
         def stage(width_in: int, width: int, attend: bool) -> UNetStage:
             block = ResidualBlock(dims, width_in, width, cond_dim, dropout)

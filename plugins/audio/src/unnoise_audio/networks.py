@@ -182,13 +182,6 @@ class UNet(FrameNetwork):
         maps: Sequence[MapShape] = (),
     ) -> None:
         super().__init__(layout, context_dim, maps, channels[0], cond_dim, cross_attention)
-        if len(attention) != len(channels):
-            raise UserError(
-                f"denoiser.attention has {len(attention)} entries for {len(channels)} levels",
-                "give one true or false per entry of denoiser.channels",
-            )
-        if cross_attention and not any(attention):
-            raise UserError("denoiser.cross_attention=true, but no level attends", "set an entry of denoiser.attention")
         if len(patch) != 2 or min(patch) < 1 or self.bands % patch[1]:
             raise UserError(
                 f"denoiser.patch={list(patch)} does not fit {self.bands} bands",

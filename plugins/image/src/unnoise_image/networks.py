@@ -96,13 +96,6 @@ class UNet(GridNetwork):
         maps: Sequence[MapShape] = (),
     ) -> None:
         super().__init__(layout, context_dim, cond_dim, cross_attention, patch, maps, channels[0])
-        if len(attention) != len(channels):
-            raise UserError(
-                f"denoiser.attention has {len(attention)} entries for {len(channels)} levels",
-                "give one true or false per entry of denoiser.channels",
-            )
-        if cross_attention and not any(attention):
-            raise UserError("denoiser.cross_attention=true, but no level attends", "set an entry of denoiser.attention")
         width = self.channels * patch**2
         self.unet = blocks.UNet(
             2, width, width, channels, depth, attention, cond_dim, self.level.token_dim, head_dim, dropout

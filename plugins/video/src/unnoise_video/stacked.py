@@ -65,17 +65,13 @@ class StackedUNet(ClipNetwork):
         maps: Sequence[MapShape] = (),
     ) -> None:
         super().__init__(layout, context_dim, cond_dim, cross_attention, patch, maps, own)
-        if len(attention) != len(channels):
-            raise UserError(
-                f"denoiser.attention={list(attention)} for {len(channels)} levels",
-                "give one true or false per entry of denoiser.channels",
-            )
         if min(frames, own, depth, kernel) < 1 or kernel % 2 == 0:
             message = f"denoiser.frames={frames}, own={own}, depth={depth}, kernel={kernel}"
             raise UserError(message, "they are at least 1; frames is that of the longest clip, and kernel is odd")
         self.frames, self.own = frames, own
         values = self.channels * patch**2
-        self.register_buffer("places", _places(self.grid, own), persistent=False)
+        places = blocks.position_embedding(blocks.grid_positions(self.grid), own)
+        self.register_buffer("places", places.T.reshape(1, own, *self.grid), persistent=False)
         self.own_level = blocks.ScalarEmbedding(_LEVEL)
         self.own_levels = nn.Linear(frames * (_LEVEL + 1), cond_dim)
         self.conv_in = blocks.conv_nd(2, 2 * values, own, 3)
@@ -101,7 +97,7 @@ class StackedUNet(ClipNetwork):
         previous: Mapping[str, Tensor] | None = None,
         residuals: Sequence[Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """As :class:`Network`. ``residuals``: one tensor ``(B * F, own, h, w)`` of the finest grid, then one per skip
+        """As :class:`Network`. ``residuals``: one tensor ``(B * F, own, h, w)`` of the frames, then one per skip
         connection of the stack, ``(B, channels, h, w)``, finest first, then one for its middle.
 
         Raises:
@@ -148,7 +144,7 @@ class StackedUNet(ClipNetwork):
         return each.expand(*mask.shape, -1).flatten(0, 1), whole, tokens, token_mask
 
     def _read(self, x: State, context: Context | None, each: Tensor, previous: Mapping[str, Tensor] | None) -> Tensor:
-        """Features of every frame on the finest grid, ``(B * F, own, h, w)``."""
+        """Features of every frame, ``(B * F, own, h, w)``."""
         noised = x.parts[self.part.name]
         estimate = torch.zeros_like(noised) if previous is None else previous[self.part.name]
         seen = torch.cat([noised, estimate], 2).flatten(0, 1)
@@ -169,11 +165,6 @@ class StackedUNet(ClipNetwork):
         every = fine.unflatten(0, mask.shape) * mask[:, :, None, None, None]
         joined: Tensor = self.join(_cut(every, self.frames).flatten(1, 2))
         return joined
-
-
-def _places(grid: Sequence[int], channels: int) -> Tensor:
-    """Fixed embeddings of places, ``(1, channels, *grid)``."""
-    return blocks.position_embedding(blocks.grid_positions(grid), channels).T.reshape(1, channels, *grid)
 
 
 def _cut(x: Tensor, count: int) -> Tensor:
