@@ -19,19 +19,21 @@ from unnoise.layout import Layout, Part
 from unnoise.level import Level
 from unnoise.state import State
 from unnoise_video.networks import SpaceTimeTransformer
+from unnoise_video.stacked import StackedUNet
 from unnoise_video.unet import UNet
 
 LAYOUT = Layout((Part("pixels", "gaussian", ("frames", 1, 32, 32)),))
 NETWORKS = {
-    "transformer": lambda: SpaceTimeTransformer(LAYOUT, 0, 192, 8),
-    "unet": lambda: UNet(LAYOUT, 0, (32, 64, 128), 1, (False, False, True), patch=2),
-    "unet, span 16": lambda: UNet(LAYOUT, 0, (32, 64, 128), 1, (False, False, True), patch=2, span=16),
+    "transformer": lambda frames: SpaceTimeTransformer(LAYOUT, 0, 192, 8),
+    "unet": lambda frames: UNet(LAYOUT, 0, (32, 64, 128), 1, (False, False, True), patch=2),
+    "unet, span 16": lambda frames: UNet(LAYOUT, 0, (32, 64, 128), 1, (False, False, True), patch=2, span=16),
+    "stacked": lambda frames: StackedUNet(LAYOUT, 0, frames),  # the one that is built for a longest clip
 }
 
 
 def measure(name: str, frames: int, batch: int, repeats: int) -> tuple[float, float]:
     """Seconds of a step forwards and backwards, and by how many MiB memory grew at most."""
-    net = NETWORKS[name]()
+    net = NETWORKS[name](frames)
     x = State.zeros(LAYOUT, batch, {"frames": torch.full((batch,), frames)})
     x = x.replace({"pixels": torch.randn(batch, frames, 1, 32, 32)})
     times = {"pixels": torch.full((batch,), 0.5)}

@@ -10,7 +10,7 @@ import torch
 
 from unnoise import nn as blocks
 from unnoise.nn.adaln import make_norm
-from unnoise.nn.attention import Attention, attend, rotary_angles, rotate
+from unnoise.nn.attention import Attention, attend, head_count, rotary_angles, rotate
 
 
 @pytest.fixture(autouse=True)
@@ -235,3 +235,7 @@ def test_residual_mlp_is_zero_before_training_and_sees_its_condition():
     assert net(x, cond).shape == (4, 5, 2)
     assert (net(x, cond) - net(x, cond + 1)).abs().max() > 1e-2
     torch.testing.assert_close(net(x[:, 2], cond), net(x, cond)[:, 2], atol=1e-5, rtol=1e-5)
+
+
+def test_there_are_as_many_heads_as_divide_the_channels():
+    assert [head_count(n, 32) for n in (16, 32, 48, 64, 96, 112, 250)] == [1, 1, 1, 2, 3, 2, 5]

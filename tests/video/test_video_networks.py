@@ -13,7 +13,7 @@ from unnoise.nn import grid_positions, rotary_angles
 from unnoise.state import State
 from unnoise_video.networks import SpaceTimeTransformer
 from unnoise_video.spacetime import FactorBlock
-from unnoise_video.stacked import StackedUNet
+from unnoise_video.stacked import StackedUNet, Summary
 from unnoise_video.unet import FrameConv, UNet
 
 LAYOUT = Layout((Part("pixels", "gaussian", ("frames", 2, 8, 8)),))
@@ -199,6 +199,17 @@ def test_stacked_frames_are_shown_an_earlier_estimate():
     out = net(x, LEVEL, told())["pixels"]
     torch.testing.assert_close(net(x, LEVEL, told(), {"pixels": nothing})["pixels"], out)
     assert (net(x, LEVEL, told(), {"pixels": nothing + 1})["pixels"] - out).abs().max() > 1e-3
+
+
+def test_a_summary_knows_what_is_seen_and_not_where_or_when():
+    net, x, mask = broken(Summary(8, 6)), torch.randn(2, 5, 8, 4, 4), torch.ones(2, 5, dtype=torch.bool)
+    out = net(x.flatten(0, 1), mask)
+    moved = x[:, [3, 0, 4, 1, 2]].roll((1, 2), (3, 4))
+    torch.testing.assert_close(net(moved.flatten(0, 1), mask), out)
+    other = x.clone()
+    other[1, 2, :, 0, 0] += 3
+    seen = net(other.flatten(0, 1), mask) - out
+    assert seen[0].abs().max() < 1e-6 < 1e-4 < seen[1].abs().max()
 
 
 def test_what_does_not_fit_is_refused():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unnoise.nn.adaln import AdaLN, make_norm, zero_
-from unnoise.nn.attention import Attention, rotary_angles, rotate
+from unnoise.nn.attention import Attention, head_count, rotary_angles, rotate
 from unnoise.nn.autoencoder import Decoder, Encoder
 from unnoise.nn.conditioning import Conditioning, Told
 from unnoise.nn.conv import Downsample, ResidualBlock, Upsample, conv_nd, group_norm
@@ -38,6 +38,7 @@ __all__ = [
     "first_blocks",
     "grid_positions",
     "group_norm",
+    "head_count",
     "make_norm",
     "patchify",
     "position_embedding",

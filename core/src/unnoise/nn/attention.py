@@ -37,6 +37,11 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
 
+def head_count(channels: int, head_dim: int) -> int:
+    """How many attention heads of at least ``head_dim`` channels divide ``channels``; 1 where they are fewer."""
+    return next(n for n in range(max(channels // head_dim, 1), 0, -1) if channels % n == 0)
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
     """``F.scaled_dot_product_attention`` of ``(B, heads, L, D)``, which on a CPU is computed in at least float32: its
     bfloat16 kernel there takes about ten times as long.

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from unnoise.contracts import Place
 from unnoise.errors import UserError
 from unnoise.nn.adaln import zero_
+from unnoise.nn.attention import head_count
 from unnoise.nn.conv import Downsample, ResidualBlock, Upsample, coarser, conv_nd, group_norm, keep
 from unnoise.nn.transformer import TransformerBlock
 
@@ -27,7 +28,7 @@ class SpatialTransformer(nn.Module):
 
     def __init__(self, channels: int, head_dim: int, cond_dim: int, context_dim: int, mlp_ratio: float = 2.0) -> None:
         super().__init__()
-        heads = next(n for n in range(max(channels // head_dim, 1), 0, -1) if channels % n == 0)
+        heads = head_count(channels, head_dim)
         self.block = TransformerBlock(channels, heads, cond_dim, context_dim, mlp_ratio)
 
     def forward(

@@ -19,6 +19,35 @@ from unnoise_video.unet import FrameConv
 
 _LEVEL = 32
 """Numbers that tell the stack of one frame's level."""
+_ASKED, _HEAD = 8, 16
+"""Questions that a summary asks of a clip, and least channels per attention head for them."""
+
+
+class Summary(nn.Module):
+    """What is seen anywhere in a clip, as one vector: learned queries attend to all places of all frames ("pooling by
+    multihead attention", Lee et al. 2019, section 3.2). A stack knows what is where; what looks the same wherever it
+    moves is known by this. It says nothing before training.
+
+    Args:
+        channels: of every frame.
+        cond_dim: size of the vector.
+    """
+
+    def __init__(self, channels: int, cond_dim: int) -> None:
+        super().__init__()
+        self.norm = blocks.group_norm(channels)
+        self.queries = nn.Parameter(torch.randn(_ASKED, channels))
+        self.attention = blocks.Attention(channels, blocks.head_count(channels, _HEAD), channels)
+        self.answer = nn.Sequential(nn.Linear(_ASKED * channels, cond_dim), nn.SiLU(), nn.Linear(cond_dim, cond_dim))
+        blocks.zero_(self.answer[-1])
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """``x (B * F, channels, h, w)``, ``mask (B, F)`` of real frames -> ``(B, cond_dim)``."""
+        places = self.norm(x).flatten(2).unflatten(0, mask.shape).transpose(2, 3)
+        real = mask[..., None].expand(*places.shape[:3]).flatten(1)
+        seen = self.attention(self.queries.expand(len(mask), -1, -1), places.flatten(1, 2), real)
+        summary: Tensor = self.answer(seen.flatten(1))
+        return summary
 
 
 class StackedUNet(ClipNetwork):
@@ -78,6 +107,7 @@ class StackedUNet(ClipNetwork):
         self.read = blocks.ResidualBlock(2, own, own, cond_dim, dropout)
         self.before, self.after = (FrameConv(own, kernel) if kernel > 1 else None for _ in range(2))
         width = channels[0]
+        self.summary = Summary(own, cond_dim)
         self.join = blocks.conv_nd(2, frames * own, width, 1)
         self.stack = blocks.UNet(
             2, width, width, channels, depth, attention, cond_dim, self.level.token_dim, head_dim, dropout
@@ -104,9 +134,12 @@ class StackedUNet(ClipNetwork):
             UserError: for clips of more frames than the network was built for.
         """
         clips, mask = x.parts[self.part.name], x.masks[self.axis]
-        each, *told = self._told(level, context, mask)
+        each, cond, *told = self._told(level, context, mask)
         fine = self._read(x, context, each, previous)
-        stacked = self.stack(self._stacked(fine, mask), *told, None if residuals is None else residuals[1:])
+        summary = self.summary(fine, mask)
+        each = each + summary.repeat_interleave(clips.shape[1], 0)
+        deeper = None if residuals is None else residuals[1:]
+        stacked = self.stack(self._stacked(fine, mask), cond + summary, *told, deeper)
         fine = fine if residuals is None else fine + residuals[0]
         made = self.split(stacked).unflatten(1, (self.frames, self.own))
         h = torch.cat([_cut(made, clips.shape[1]).flatten(0, 1), fine], 1)
@@ -120,9 +153,9 @@ class StackedUNet(ClipNetwork):
         self, x: State, level: Level, context: Context | None, previous: Mapping[str, Tensor] | None = None
     ) -> list[Tensor]:
         mask = x.masks[self.axis]
-        each, cond, tokens, token_mask = self._told(level, context, mask)
+        each, cond, *told = self._told(level, context, mask)
         fine = self._read(x, context, each, previous)
-        deeper = self.stack.features(self._stacked(fine, mask), cond, tokens, token_mask)
+        deeper = self.stack.features(self._stacked(fine, mask), cond + self.summary(fine, mask), *told)
         return [fine, *deeper]
 
     def cut(self, blocks: int | None = None) -> list[Place]:

@@ -32,7 +32,7 @@ class FrameMixer(nn.Module):
     def __init__(self, channels: int, head_dim: int, cond_dim: int, span: int, shift: int) -> None:
         super().__init__()
         self.span, self.shift = span, shift
-        heads = next(n for n in range(max(channels // head_dim, 1), 0, -1) if channels % n == 0)
+        heads = blocks.head_count(channels, head_dim)
         self.head_dim = channels // heads
         self.norm, self.attention = blocks.AdaLN(channels, cond_dim), blocks.Attention(channels, heads)
         self.mlp_norm = blocks.AdaLN(channels, cond_dim)
