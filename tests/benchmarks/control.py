@@ -3,7 +3,7 @@
 `python control.py progress runs/edges [...] --plot edges.png` prints agreement with held-out maps against steps, and
 draws it, which needs matplotlib (the dependency group docs). `python control.py sheet runs/model runs/edges
 [runs/depth] --n 8 --out sheet.png` draws, for test pictures: each map, the real picture, the model's sample of that
-seed without a control, with each control, and with all at once.
+seed without a control, with each control, and with all at once; with --negative, the last of these once more with it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def progress(runs: Sequence[Path], plot: Path | None) -> None:
         figure.savefig(plot, dpi=150, bbox_inches="tight")
 
 
-def sheet(model: Model, controls: Sequence[LoadedControl], n: int, seed: int, told: dict[str, Any]) -> list[Picture]:
+def sheet(
+    model: Model, controls: Sequence[LoadedControl], n: int, seed: int, told: dict[str, Any], negative: dict[str, Any]
+) -> list[Picture]:
     """Pictures row by row, n in each."""
     registry, config = get_registry(), model.manifest.config
     test = build_dataset(registry, config, "test")
@@ -66,7 +68,11 @@ def sheet(model: Model, controls: Sequence[LoadedControl], n: int, seed: int, to
         asked.append({"run": control, "map": control.control.condition.raw(subset(columns[control.name], rows))})
     drawn = [as_picture(one, items[0].shape[2]) for entry in asked for one in entry["map"].numpy()]
     acting: list[list[dict[str, Any]]] = [[], *([entry] for entry in asked), *([asked] if len(asked) > 1 else [])]
-    made = [model.sample(n, seed, control=one or None, progress=False, **told).items for one in acting]
+    wishes = [(one, {}) for one in acting] + ([(acting[-1], negative)] if negative else [])
+    made = [
+        model.sample(n, seed, control=one or None, negative=unwished or None, progress=False, **told).items
+        for one, unwished in wishes
+    ]
     return [*drawn, *items, *(item for row in made for item in row)]
 
 
@@ -89,8 +95,8 @@ def main() -> None:
     drawn.add_argument("--n", type=int, default=8)
     drawn.add_argument("--seed", type=int, default=0)
     drawn.add_argument("--steps", type=int)
-    drawn.add_argument("--condition", default="null", help="as JSON")
-    drawn.add_argument("--negative", default="null", help="as JSON")
+    drawn.add_argument("--condition", type=json.loads, help="as JSON")
+    drawn.add_argument("--negative", type=json.loads, default={}, help="as JSON")
     drawn.add_argument("--scale", type=float, help="of guidance")
     drawn.add_argument("--out", type=Path, default=Path("sheet.png"))
     arguments = parser.parse_args()
@@ -99,10 +105,9 @@ def main() -> None:
         progress([Run.open(run).folder for run in arguments.runs], arguments.plot)
         return
     model = load(arguments.run)
-    told = {name: json.loads(getattr(arguments, name)) for name in ("condition", "negative")}
-    told |= {"guidance_scale": arguments.scale, "steps": arguments.steps}
+    told = {"condition": arguments.condition, "guidance_scale": arguments.scale, "steps": arguments.steps}
     controls = [load_control(folder, model) for folder in arguments.controls]
-    pictures = sheet(model, controls, arguments.n, arguments.seed, told)
+    pictures = sheet(model, controls, arguments.n, arguments.seed, told, arguments.negative)
     contact_sheet(pictures, columns=arguments.n).save(arguments.out)
     print(f"look at {arguments.out}")
 
