@@ -111,6 +111,18 @@ def test_a_sine_at_full_scale_has_magnitude_one(sine):
     assert float(bands.min()) >= np.log(1e-4) - 1e-5
 
 
+def test_bands_are_bounded_by_what_samples_within_full_scale_can_have():
+    mel = Mel(8000, 512, 128, 32, 40.0, 0.0, "slaney", 1e-4)
+    noise = torch.rand(8, 4000, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    loud = [(torch.arange(4000) * (2 * np.pi * hertz / 8000)).sin().sign() for hertz in (90.0, 440.0, 3000.0)]
+    sounds = [*noise, *noise.sign(), *loud, torch.ones(4000), torch.cos(torch.arange(4000) ** 2 / 3000).sign()]
+    heard = torch.stack([mel(sound) for sound in sounds])
+    torch.testing.assert_close(mel.within(heard), heard, rtol=0, atol=1e-6)
+    most = mel.within(torch.full((1, 32), 99.0))[0]
+    narrow = heard.flatten(0, 1).amax(0)[:8]
+    assert (most[:8] - narrow).min() < np.log(2)  # a loud tone in a band comes within a factor of two of it
+
+
 def test_the_inversion_of_bands_is_that_of_non_negative_least_squares():
     bank = filter_bank(65, 12, 8000, 40.0, 4000.0, "slaney")
     magnitude = torch.rand(5, 65)

@@ -45,7 +45,7 @@ def hidden(model: Model, test: MovingDigits, n: int, told: list[str], steps: int
         print(f"| {name} | {path.value:.2f} | {ways['held']} | {ways['blended']} | {psnr.value:.1f} dB |")
 
 
-def rolled(model: Model, train: MovingDigits, n: int, steps: int | None) -> list[Clip]:
+def rolled(model: Model, train: MovingDigits, n: int, steps: int | None, overlap: int) -> list[Clip]:
     """Print the table of rolled clips, which are returned."""
     window = model.representation.longest
     classes = np.arange(n) % 10
@@ -53,7 +53,7 @@ def rolled(model: Model, train: MovingDigits, n: int, steps: int | None) -> list
     for kind in np.unique(classes):  # one class at a time: a condition holds for a whole call
         count = int((classes == kind).sum())
         condition = {"class": str(kind)}
-        options = {"condition": condition, "steps": steps, "progress": False}
+        options = {"condition": condition, "overlap": overlap, "steps": steps, "progress": False}
         made += roll(model, ALONG * window, count, seed=1000 * int(kind), **options)
     labels = np.sort(classes)
     long = MovingDigits("test", n=8 * max(n, 8), frames=ALONG * window)
@@ -91,6 +91,7 @@ def main() -> None:
     parser.add_argument(
         "--told", nargs="*", default=["class"], help="conditions that the model is told of hidden frames"
     )
+    parser.add_argument("--overlap", type=int, default=4, help="frames that each window of a rolled clip takes over")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="folder for the rolled clips and a picture of them")
@@ -106,7 +107,7 @@ def main() -> None:
         arguments.told,
         arguments.steps,
     )
-    made = rolled(model, train, arguments.n, arguments.steps)
+    made = rolled(model, train, arguments.n, arguments.steps, arguments.overlap)
     print(f"\nin brackets: real clips; N = {arguments.n}, {time.monotonic() - started:.0f} s")
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)

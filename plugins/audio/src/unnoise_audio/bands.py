@@ -6,6 +6,7 @@ import math
 import warnings
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
@@ -75,8 +76,13 @@ class Mel(nn.Module):
         return (magnitude @ self.bank.T).clamp(min=self.floor).log()
 
     def within(self, log_mel: Tensor) -> Tensor:
-        """Bands that a network made up, within what a sound can have."""
-        return log_mel.clamp(math.log(self.floor), math.log(100.0))
+        """Bands that a network made up, ``(..., mels)``, each within what samples from -1 to 1 can have: a frame's
+        magnitudes have a root sum of squares of at most that of the window (Parseval), and a band no more than this
+        times that of its filter (Cauchy and Schwarz).
+        """
+        frame = float(self.stft.n_fft * self.stft.window.square().sum()) ** 0.5 / self.unit
+        most = (frame * self.bank.square().sum(1).sqrt()).log()
+        return torch.minimum(log_mel.clamp(min=math.log(self.floor)), most)
 
     def magnitude(self, log_mel: Tensor) -> Tensor:
         """Magnitudes ``(..., bins)`` of a spectrum, as the transform gives them, that has about these bands."""
