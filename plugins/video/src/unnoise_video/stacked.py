@@ -53,9 +53,10 @@ class Summary(nn.Module):
 class StackedUNet(ClipNetwork):
     """Frames as channels ("MCVD", Voleti et al. 2022, section 3.3), between a few convolutions that read and draw every
     frame alike. In between every convolution is a filter over all of the time: so motion is found in much noise, and a
-    clip costs not much more than a picture. In return there is a longest clip, which the network is built for; longer
-    ones are made window by window (:func:`unnoise_video.infill.roll`). Each frame may have a noise level of its own,
-    padding changes nothing, and places are known.
+    clip costs not much more than a picture. Every frame is told a :class:`Summary` of the clip. In return there is a
+    longest clip, which the network is built for; longer ones are made window by window
+    (:func:`unnoise_video.infill.roll`). Each frame may have a noise level of its own, padding changes nothing, and
+    places are known.
 
     Args:
         layout, context_dim, cross_attention, cond_dim, maps: see :class:`unnoise_video.networks.ClipNetwork`.
