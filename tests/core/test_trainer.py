@@ -1,7 +1,11 @@
 """The training loop: resumed runs are the same run, interrupted ones lose nothing, broken ones say where."""
 
 import json
+import os
+import platform
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -281,6 +285,34 @@ def test_devices_and_precisions_that_do_not_exist_are_named():
         choose_device("gpu")
     with pytest.raises(UserError, match="'fp8' does not exist"):
         uses_bfloat16("fp8", torch.device("cpu"))
+
+
+KEPT = """
+import os
+import torch
+from unnoise.training.device import choose_device
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+choose_device("cpu")
+before = resident()
+x = torch.ones(1 << 25)
+del x
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
+def test_a_cpu_keeps_the_memory_of_freed_tensors_unless_the_environment_sets_the_allocator():
+    def kept(**variables: str) -> int:
+        plain = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_") and k != "GLIBC_TUNABLES"}
+        ran = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, env={**plain, **variables})
+        return int(ran.stdout)
+
+    size = 4 << 25
+    assert kept() > 0.9 * size
+    assert kept(MALLOC_TRIM_THRESHOLD_="131072") < 0.1 * size
 
 
 def test_a_cpu_with_matrix_units_runs_in_bfloat16_by_itself(monkeypatch):

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import platform
+from functools import cache
 from typing import Any
 
 import torch
 
 from unnoise.errors import UserError
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" prefers a GPU. Raises UserError if it is not there."""
+    """The device of that name; "auto" prefers a GPU. Raises UserError if it is not there.
+
+    On a CPU the process keeps from now on the memory that it frees: see `keep_memory`.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -20,7 +29,26 @@ def choose_device(name: str) -> torch.device:
         here = ["cpu"] + ["cuda"] * torch.cuda.is_available()
         fix = f"this machine has: {', '.join(here)}; auto takes the best"
         raise UserError(f"device {name!r} cannot be used: {_first_sentence(error)}", fix) from error
+    if device.type == "cpu":
+        keep_memory()
     return device
+
+
+@cache
+def keep_memory() -> None:
+    """Have glibc use freed blocks again rather than give them back to the system, in this process and once.
+
+    It takes a tensor of more than 32 MB from the system and gives it back when it is freed, so that every activation of
+    every step is pages that the system clears and maps anew: a quarter to a third of the time of sampling on a CPU. The
+    process stays as large as it once was. Nothing happens where another allocator is used or the environment sets
+    glibc's own (``MALLOC_MMAP_THRESHOLD_``, ``MALLOC_TRIM_THRESHOLD_``, ``GLIBC_TUNABLES``): mallopt(3).
+    """
+    own = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
+    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in own):
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_MMAP_THRESHOLD, 2**31 - 1)
+    libc.mallopt(_TRIM_THRESHOLD, -1)
 
 
 def _first_sentence(error: Exception) -> str:
