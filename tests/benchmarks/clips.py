@@ -1,8 +1,9 @@
 """What a trained model of bouncing digits predicts, fills in and rolls on: `python clips.py runs/digits -n 100`
 
 First, frames of real test clips are hidden and made (`unnoise_video.forecast.compare`). Then clips of four times the
-length of training clips are rolled, window by window, and judged in four quarters, as long as training clips, and as a
-whole; the floor is real clips of that length.
+length of training clips are rolled, window by window, from a class and a speed, which hold throughout, and a direction
+of the first frame. They are judged in four quarters, as long as training clips, and as a whole; the floor is real clips
+of that length.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from unnoise.contracts import Evidence, Score
 from unnoise.plugins.registry import get_registry
 from unnoise.runs import Model
 from unnoise.runs.build import build_splits
+from unnoise_video.bouncing import DIRECTIONS
 from unnoise_video.clip import Clip
 from unnoise_video.data.digits import MovingDigits
 from unnoise_video.forecast import compare
@@ -48,22 +50,20 @@ def hidden(model: Model, test: MovingDigits, n: int, told: list[str], steps: int
 def rolled(model: Model, train: MovingDigits, n: int, steps: int | None, overlap: int) -> list[Clip]:
     """Print the table of rolled clips, which are returned."""
     window = model.representation.longest
-    classes = np.arange(n) % 10
-    made = []
-    for kind in np.unique(classes):  # one class at a time: a condition holds for a whole call
-        count = int((classes == kind).sum())
-        condition = {"class": str(kind)}
-        options = {"condition": condition, "overlap": overlap, "steps": steps, "progress": False}
-        made += roll(model, ALONG * window, count, seed=1000 * int(kind), **options)
-    labels = np.sort(classes)
     long = MovingDigits("test", n=8 * max(n, 8), frames=ALONG * window)
+    columns = long.columns()
+    classes, directions, speeds = (columns[name].values[:n] for name in ("class", "direction", "speed"))
+    holds = {"class": [str(kind) for kind in classes], "speed": speeds.tolist()}
+    first = {"direction": [DIRECTIONS[k] for k in directions]}  # until it bounces
+    options = {"condition": holds, "first": first, "overlap": overlap, "steps": steps, "progress": False}
+    made = roll(model, ALONG * window, n, seed=0, **options)
     metrics = (ClassifierMetric(), PhysicsMetric(), TemporalMetric())
     found: dict[str, list[Score]] = {}
     for place in (*range(ALONG), None):
         span = (0, ALONG * window) if place is None else (place * window, (place + 1) * window)
         clips = [clip.cut(*span) for clip in made]
         real = _Cut(long, *span)
-        scores = [s for metric in metrics for s in metric(Evidence(clips, {"class": labels}, train, real))]
+        scores = [s for metric in metrics for s in metric(Evidence(clips, {"class": classes}, train, real))]
         found["whole" if place is None else f"{span[0]} to {span[1] - 1}"] = scores
     names = ("class_accuracy", "identity_kept", "physics_kept", "path_residual", "flicker", "drift")
     print("\n| frames | " + " | ".join(names) + " |\n|" + "---|" * (len(names) + 1))
