@@ -64,8 +64,10 @@ def rolled(model: Model, train: MovingDigits, n: int, steps: int | None, overlap
         clips = [clip.cut(*span) for clip in made]
         real = _Cut(long, *span)
         scores = [s for metric in metrics for s in metric(Evidence(clips, {"class": classes}, train, real))]
+        levels = [np.mean([clip.frames.mean() for clip in some]) for some in (clips, [real[i] for i in range(n)])]
+        scores.append(Score("brightness", float(levels[0]), float(levels[1]), None, "near", "mean grey level"))
         found["whole" if place is None else f"{span[0]} to {span[1] - 1}"] = scores
-    names = ("class_accuracy", "identity_kept", "physics_kept", "path_residual", "flicker", "drift")
+    names = ("class_accuracy", "identity_kept", "physics_kept", "path_residual", "flicker", "drift", "brightness")
     print("\n| frames | " + " | ".join(names) + " |\n|" + "---|" * (len(names) + 1))
     for where, scores in found.items():
         by_name = {score.name: score for score in scores}

@@ -38,9 +38,9 @@ def choose_device(name: str) -> torch.device:
 def keep_memory() -> None:
     """Have glibc use freed blocks again rather than give them back to the system, in this process and once.
 
-    It takes a tensor of more than 32 MB from the system and gives it back when it is freed, so that every activation of
-    every step is pages that the system clears and maps anew: a quarter to a third of the time of sampling on a CPU. The
-    process stays as large as it once was. Nothing happens where another allocator is used or the environment sets
+    It takes a tensor of more than 32 MB from the system and gives it back when it is freed, so that large activations
+    are pages that the system clears and maps anew at every step, which can take half of the time. The process stays as
+    large as it once was. Nothing happens where another allocator is used or the environment sets
     glibc's own (``MALLOC_MMAP_THRESHOLD_``, ``MALLOC_TRIM_THRESHOLD_``, ``GLIBC_TUNABLES``): mallopt(3).
     """
     own = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
