@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,16 +48,15 @@ def hidden(model: Model, test: MovingDigits, n: int, told: list[str], steps: int
         print(f"| {name} | {path.value:.2f} | {ways['held']} | {ways['blended']} | {psnr.value:.1f} dB |")
 
 
-def rolled(model: Model, train: MovingDigits, n: int, steps: int | None, overlap: int) -> list[Clip]:
-    """Print the table of rolled clips, which are returned."""
+def rolled(model: Model, train: MovingDigits, n: int, **options: Any) -> list[Clip]:
+    """Print the table of rolled clips, which are returned; options of :func:`unnoise_video.infill.roll`."""
     window = model.representation.longest
     long = MovingDigits("test", n=8 * max(n, 8), frames=ALONG * window)
     columns = long.columns()
     classes, directions, speeds = (columns[name].values[:n] for name in ("class", "direction", "speed"))
     holds = {"class": [str(kind) for kind in classes], "speed": speeds.tolist()}
     first = {"direction": [DIRECTIONS[k] for k in directions]}  # until it bounces
-    options = {"condition": holds, "first": first, "overlap": overlap, "steps": steps, "progress": False}
-    made = roll(model, ALONG * window, n, seed=0, **options)
+    made = roll(model, ALONG * window, n, seed=0, condition=holds, first=first, progress=False, **options)
     metrics = (ClassifierMetric(), PhysicsMetric(), TemporalMetric())
     found: dict[str, list[Score]] = {}
     for place in (*range(ALONG), None):
@@ -72,6 +72,8 @@ def rolled(model: Model, train: MovingDigits, n: int, steps: int | None, overlap
     for where, scores in found.items():
         by_name = {score.name: score for score in scores}
         print(f"| {where} | " + " | ".join(f"{by_name[k].value:.3g} ({by_name[k].floor:.3g})" for k in names) + " |")
+    change = np.array([clip.frames[-window:].mean() - clip.frames[:window].mean() for clip in made])
+    print(f"\nbrightness changes by {change.mean():.2f}, standard error {change.std() / n**0.5:.2f}")
     return made
 
 
@@ -94,6 +96,10 @@ def main() -> None:
         "--told", nargs="*", default=["class"], help="conditions that the model is told of hidden frames"
     )
     parser.add_argument("--overlap", type=int, default=4, help="frames that each window of a rolled clip takes over")
+    parser.add_argument(
+        "--level", type=float, help="time at which a window is shown those frames; 0, clean, if left out"
+    )
+    parser.add_argument("--guidance-scale", type=float, help="of rolled clips; the run's own if left out")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="folder for the rolled clips and a picture of them")
@@ -109,7 +115,8 @@ def main() -> None:
         arguments.told,
         arguments.steps,
     )
-    made = rolled(model, train, arguments.n, arguments.steps, arguments.overlap)
+    names = ("steps", "overlap", "level", "guidance_scale")
+    made = rolled(model, train, arguments.n, **{name: getattr(arguments, name) for name in names})
     print(f"\nin brackets: real clips; N = {arguments.n}, {time.monotonic() - started:.0f} s")
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)

@@ -39,6 +39,27 @@ def test_shares_and_what_counts():
     assert counts.any(1).all() and (np.abs(np.diff(np.pad(counts, ((0, 0), (1, 1))).astype(int))).sum(1) == 2).all()
 
 
+def test_half_of_what_is_known_is_noised_a_little():
+    batch, n = 4000, 8
+    u = np.where(np.arange(batch) % 2, 0.6, 0.05)
+    made = ElementTimes(known=1.0, known_level=0.2)
+    times, counted = made(u, Uniform(), PRODUCT, state(batch, n), Noise.of(0, batch))
+    t, known = times["x"], ~counted["x"].numpy()
+    np.testing.assert_array_equal(t[~known], np.broadcast_to(u[:, None], t.shape)[~known])
+    some = known.any(1)
+    level = np.where(known, t, 0).max(1)
+    np.testing.assert_array_equal(t[known], np.broadcast_to(level[:, None], t.shape)[known])  # one per item
+    clean = level == SCHEDULE.t_min
+    assert abs(clean[some].mean() - 0.5) < 0.03
+    high = level[some & ~clean & (u == 0.6)]  # uniform: mean and standard deviation
+    assert high.max() <= 0.2 and abs(high.mean() - 0.1) < 0.005 and abs(high.std() - 0.2 / 12**0.5) < 0.003
+    low = level[some & ~clean & (u == 0.05)]  # never more than the rest
+    assert low.max() == 0.05 and abs((low == 0.05).mean() - 0.75) < 0.04
+    # The others' draws do not depend on it.
+    without = ElementTimes(known=1.0)(u, Uniform(), PRODUCT, state(batch, n), Noise.of(0, batch))[1]
+    assert torch.equal(without["x"], counted["x"])
+
+
 def test_a_pair_has_the_later_time_and_is_known_by_both_ends():
     layout = Layout(
         (Part("nodes", "categorical", ("n",), 3), Part("pairs", "categorical", ("n", "n"), 2, symmetric=True))
@@ -90,6 +111,8 @@ def test_without_shares_nothing_changes():
 def test_what_a_config_may_say():
     made, rest = split({"name": "logit_normal", "known": 0.5, "mean": 1.0})
     assert made == ElementTimes(known=0.5) and rest == {"name": "logit_normal", "mean": 1.0}
-    for config in ({"known": 0.8, "independent": 0.5}, {"known": -0.1}, {"known": "half"}):
+    wrong = [{"known": 0.8, "independent": 0.5}, {"known": -0.1}, {"known": "half"}]
+    wrong += [{"known_level": 0.1}, {"known": 0.5, "known_level": 2}]
+    for config in wrong:
         with pytest.raises(UserError, match="time_sampling"):
             split(config)

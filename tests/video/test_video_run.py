@@ -149,6 +149,10 @@ def test_long_clips_go_on_window_by_window(model):
     assert np.mean([moves_on(clip) for clip in made]) > 0.4
     again = roll(model, 17, n=1, seed=5, overlap=2, condition={"class": "bright"}, progress=False)
     assert np.abs(again[0].frames.astype(int) - made[1].frames).max() <= 1  # a clip depends on its own seed
+    noised = roll(model, 17, n=3, seed=4, overlap=2, condition={"class": "bright"}, level=0.05, progress=False)
+    for one, other in zip(made, noised, strict=True):  # only what later windows are shown is another
+        assert np.array_equal(one.frames[:6], other.frames[:6]) and not np.array_equal(one.frames, other.frames)
+    assert np.mean([moves_on(clip) for clip in noised]) > 0.4
     longer = roll(model, 9, overlap=2, start=[clip.cut(0, 6) for clip in made], progress=False)
     assert all(np.array_equal(a.frames[:6], b.frames[:6]) for a, b in zip(longer, made, strict=True))
 

@@ -25,6 +25,8 @@ from unnoise.state import State
 from unnoise.training.times import TimeSampler
 
 _CHOICE = Part("choice", "gaussian", (4,))
+_LEVEL = Part("level", "gaussian", (2,))
+_OWN = ("independent", "known", "known_level")
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,18 @@ class ElementTimes:
             Chen et al. 2024, section 3.1).
         known: share of items of which one stretch of elements is noised, all to the same time; those before and after
             are at the schedule's ``t_min`` and do not count in the loss. Half of these stretches reach the item's end.
+        known_level: of half of the items with known elements, these are noised a little too, to one time per item,
+            drawn evenly up to this one; never more than the rest. So a sampler can show what was made before at such a
+            time (:attr:`unnoise.sampling.Known.level`), in whose noise small errors drown ("Cascaded diffusion models",
+            Ho et al. 2022, section 4.2, of what an upsampler is given).
 
     Raises:
-        UserError: if these are no shares.
+        UserError: if these are no shares, or the level is no time.
     """
 
     independent: float = 0.0
     known: float = 0.0
+    known_level: float = 0.0
 
     def __post_init__(self) -> None:
         if not (self.independent >= 0 and self.known >= 0 and self.independent + self.known <= 1):
@@ -50,6 +57,11 @@ class ElementTimes:
                 f"time_sampling: independent={self.independent} and known={self.known}",
                 "They are shares of the training samples, of at least 0 and at most 1 together.",
             )
+        if not 0 <= self.known_level <= 1:
+            raise UserError(f"time_sampling: known_level={self.known_level}", "It is a time, from 0 to 1.")
+        if self.known_level and not self.known:
+            fix = "Set known too: the share of the training samples that have known elements."
+            raise UserError(f"time_sampling: known_level={self.known_level}, but no sample has known elements", fix)
 
     def __bool__(self) -> bool:
         return self.independent + self.known > 0
@@ -77,6 +89,10 @@ class ElementTimes:
         kind = drawn[:, 0]
         independent = kind < self.independent
         known = np.logical_and(kind >= self.independent, kind < self.independent + self.known)
+        level = np.zeros(len(drawn))
+        if self.known_level:
+            even, how = noise.uniform(_LEVEL, (2,), purpose="known level").cpu().numpy().T
+            level = np.where(even < 0.5, self.known_level * how, 0.0)
         counted = {}
         for part in (part for part in product.layout if part.shape):
             n = x0.parts[part.name].shape[1]
@@ -89,9 +105,11 @@ class ElementTimes:
             if part.element_axes == 2:
                 apart = np.maximum(apart[:, :, None], apart[:, None, :])
                 shown = shown[:, :, None] & shown[:, None, :]
-            whole, alone = (b.reshape(-1, *[1] * part.element_axes) for b in (times[part.name], independent))
-            own = np.where(alone, apart, whole)
-            times[part.name] = np.where(shown, product.processes[part.name].schedule.t_min, own)
+            given = np.maximum(level, product.processes[part.name].schedule.t_min)
+            whole, alone, given = (
+                b.reshape(-1, *[1] * part.element_axes) for b in (times[part.name], independent, given)
+            )
+            times[part.name] = np.where(shown, np.minimum(given, whole), np.where(alone, apart, whole))
             counted[part.name] = on_device(~shown, x0.device, torch.bool)
         return times, counted
 
@@ -117,12 +135,12 @@ def split(config: Mapping[str, Any]) -> tuple[ElementTimes, dict[str, Any]]:
     """What ``train.time_sampling`` says of elements, and the rest of it.
 
     Raises:
-        UserError: if a value is no number, or these are no shares.
+        UserError: if a value is no number, or the numbers are not what they are of.
     """
-    own = {name: config[name] for name in ("independent", "known") if name in config}
+    own = {name: config[name] for name in _OWN if name in config}
     try:
         made = ElementTimes(**{name: float(value) for name, value in own.items()})
     except (TypeError, ValueError) as error:
         given = ", ".join(f"{name}={value}" for name, value in own.items())
-        raise UserError(f"time_sampling: {given}", "Both are numbers from 0 to 1.") from error
+        raise UserError(f"time_sampling: {given}", "They are numbers from 0 to 1.") from error
     return made, {name: value for name, value in config.items() if name not in own}

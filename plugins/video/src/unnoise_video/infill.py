@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from unnoise.errors import UserError
 from unnoise.runs import Model
 from unnoise.sampling import Known
+from unnoise.state import State
 from unnoise_video.clip import Clip, describe
 from unnoise_video.masks import Mask, keeping, longer
 from unnoise_video.representation import AXIS, VideoRepresentation
@@ -136,6 +138,7 @@ def roll(
     start: Sequence[Clip] = (),
     condition: Mapping[str, Any] | None = None,
     first: Mapping[str, Any] | None = None,
+    level: float | None = None,
     **options: Any,
 ) -> list[Clip]:
     """Clips longer than any that the model was trained on, window by window: each begins with the last frames of the
@@ -150,30 +153,44 @@ def roll(
         start: clips of at least ``overlap`` frames to go on from; made anew if empty.
         condition: what holds throughout, as for :meth:`unnoise.runs.Model.sample`: a class, a speed.
         first: what holds for the first window alone, such as the direction of its first frame.
+        level: time at which a window is shown the frames that it takes over, see :func:`fill`. A little above 0, small
+            errors in them drown in noise, if the model was trained for it (``train.time_sampling.known_level``).
         options: of :meth:`unnoise.runs.Model.sample`.
 
     Raises:
         UserError: as :func:`fill`, and if a window has no room for new frames.
     """
-    window, given = video(model).longest, dict(condition or {})
+    representation = video(model)
+    window, given, shown = representation.longest, dict(condition or {}), model.known_level if level is None else level
     if not 1 <= overlap < window or any(len(clip.frames) < overlap for clip in start):
         raise UserError(
             f"overlap={overlap} for windows of {window} frames", "from 1 to less than that, and no more than start has"
         )
     if start:
         clips = list(start)
+        ends = [longer(clip.cut(len(clip.frames) - overlap, len(clip.frames)), window) for clip in clips]
+        held = keeping(representation, ends, np.arange(window) < overlap).state.to("cpu")
     else:
-        clips = model.sample(n, seed, condition={**given, **(first or {})}, sizes={AXIS: window}, **options).items
+        begun = model.sample(n, seed, condition={**given, **(first or {})}, sizes={AXIS: window}, **options)
+        clips, held = begun.items, _moved(begun.state, overlap)
+    (part,) = representation.layout
+    taken = {part.name: (torch.arange(window) < overlap).reshape(1, -1, *[1] * len(part.fixed_shape))}
     step = 0
     while min(len(clip.frames) for clip in clips) < frames:
         step += 1
-        ends = [longer(clip.cut(len(clip.frames) - overlap, len(clip.frames)), window) for clip in clips]
-        made = fill(model, ends, np.arange(window) < overlap, seed + step * _WINDOW, condition=given, **options)
+        known = Known(held, taken, shown)
+        made = model.sample(len(clips), seed + step * _WINDOW, known=known, condition=given, **options)
+        held = _moved(made.state, overlap)
         clips = [
             Clip(np.concatenate([clip.frames, more.frames[overlap:]]), clip.fps)
-            for clip, more in zip(clips, made, strict=True)
+            for clip, more in zip(clips, made.items, strict=True)
         ]
     return [clip.cut(0, frames) for clip in clips]
+
+
+def _moved(state: State, overlap: int) -> State:
+    """Full windows with their last frames first."""
+    return state.replace({name: value.roll(overlap, 1) for name, value in state.parts.items()}).to("cpu")
 
 
 def video(model: Model) -> VideoRepresentation:
