@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
 import unnoise
 from unnoise.errors import UserError
@@ -177,6 +178,7 @@ def test_what_cannot_be_filled_is_refused(model, clips):
         (lambda: predict(model, clip, 40), "longer than any training clip"),
         (lambda: interpolate(model, clip, clip, 9), "at least one frame between"),
         (lambda: roll(model, 40, overlap=FRAMES), "overlap=6 for windows of 6"),
+        (lambda: roll(model, 40, start=clips(1, frames=FRAMES, side=16)), "frames are 16x16x1"),
         (lambda: close_loop(model, clip, 2, overlap=9), "overlap=9"),
     ):
         with pytest.raises(UserError, match=message):
@@ -208,7 +210,7 @@ def test_the_command_line_makes_gifs(run, tmp_path):
     assert "6 frames of 8x8x1, 8 a second" in done.stdout
 
 
-def test_latents_train_their_codec_first_and_are_filled_too(folder, tmp_path):
+def test_latents_train_their_codec_first_and_are_filled_and_rolled_too(folder, tmp_path, monkeypatch):
     node = {"name": "autoencoder", "channels": [16], "blocks": 1, "stem": 2, "temporal": 1}
     node["train"] = {"steps": 30, "lr": 3e-3}
     options = {**config(folder)["train"], "steps": 3}
@@ -220,3 +222,18 @@ def test_latents_train_their_codec_first_and_are_filled_too(folder, tmp_path):
     clip = read_clip(folder / "dim/1.webp", channels=1)
     (item,) = predict(model, clip.cut(0, 2), FRAMES, progress=False)
     assert np.array_equal(item.frames[:2], clip.frames[:2]) and len(item.frames) == FRAMES
+    calls, sample = [], model.sample
+
+    def watched(*words, known=None, **options):
+        calls.append((known, sample(*words, known=known, **options)))
+        return calls[-1][1]
+
+    monkeypatch.setattr(model, "sample", watched)
+    (rolled,) = roll(
+        model, 12, overlap=2, progress=False
+    )  # windows take over latents, which are not decoded in between
+    assert len(rolled.frames) == 12 and len(calls) == 3
+    for (_, last), (known, _) in pairwise(calls):
+        (name,) = known.masks
+        assert torch.equal(known.clean.parts[name][:, :2], last.state.parts[name][:, -2:])
+        assert known.masks[name].flatten().tolist() == [True] * 2 + [False] * 4

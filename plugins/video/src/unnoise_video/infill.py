@@ -43,12 +43,10 @@ def fill(
     length = len(given)
     if not clips:
         raise UserError("there is no clip to fill", "give one at least")
+    _check_shapes(representation, clips)
     for clip in clips:
-        if clip.shape != representation.shape or len(clip.frames) != length:
-            raise UserError(
-                f"a clip of {len(clip.frames)} frames of {describe(clip.shape)}",
-                f"the model makes frames of {describe(representation.shape)}, and 'given' says {length}",
-            )
+        if len(clip.frames) != length:
+            raise UserError(f"a clip of {len(clip.frames)} frames", f"'given' says {length}")
     if given.shape[1:] not in ((), representation.shape[:2]) or given.all():
         fix = f"bool (frames,) or (frames, {representation.shape[0]}, {representation.shape[1]}), some of it False"
         raise UserError(f"a mask of shape {given.shape}, {given.mean():.0%} of it given", fix)
@@ -142,7 +140,7 @@ def roll(
     **options: Any,
 ) -> list[Clip]:
     """Clips longer than any that the model was trained on, window by window: each begins with the last frames of the
-    one before.
+    one before, as they were sampled, not as they were decoded.
 
     Args:
         model: of clips.
@@ -167,6 +165,7 @@ def roll(
             f"overlap={overlap} for windows of {window} frames", "from 1 to less than that, and no more than start has"
         )
     if start:
+        _check_shapes(representation, start)
         clips = list(start)
         ends = [longer(clip.cut(len(clip.frames) - overlap, len(clip.frames)), window) for clip in clips]
         held = keeping(representation, ends, np.arange(window) < overlap).state.to("cpu")
@@ -186,6 +185,14 @@ def roll(
             for clip, more in zip(clips, made.items, strict=True)
         ]
     return [clip.cut(0, frames) for clip in clips]
+
+
+def _check_shapes(representation: VideoRepresentation, clips: Sequence[Clip]) -> None:
+    """Raises a UserError unless the clips' frames are those of the representation."""
+    for clip in clips:
+        if clip.shape != representation.shape:
+            fix = f"the model makes frames of {describe(representation.shape)}"
+            raise UserError(f"a clip whose frames are {describe(clip.shape)}", fix)
 
 
 def _moved(state: State, overlap: int) -> State:
