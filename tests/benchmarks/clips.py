@@ -56,7 +56,7 @@ def rolled(model: Model, train: MovingDigits, n: int, **options: Any) -> list[Cl
     classes, directions, speeds = (columns[name].values[:n] for name in ("class", "direction", "speed"))
     holds = {"class": [str(kind) for kind in classes], "speed": speeds.tolist()}
     first = {"direction": [DIRECTIONS[k] for k in directions]}  # until it bounces
-    made = roll(model, ALONG * window, n, seed=0, condition=holds, first=first, progress=False, **options)
+    made = roll(model, ALONG * window, n, condition=holds, first=first, progress=False, **options)
     metrics = (ClassifierMetric(), PhysicsMetric(), TemporalMetric())
     found: dict[str, list[Score]] = {}
     for place in (*range(ALONG), None):
@@ -100,6 +100,7 @@ def main() -> None:
         "--level", type=float, help="time at which a window is shown those frames; 0, clean, if left out"
     )
     parser.add_argument("--guidance-scale", type=float, help="of rolled clips; the run's own if left out")
+    parser.add_argument("--seed", type=int, default=0, help="of the first rolled clip")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="folder for the rolled clips and a picture of them")
@@ -115,7 +116,7 @@ def main() -> None:
         arguments.told,
         arguments.steps,
     )
-    names = ("steps", "overlap", "level", "guidance_scale")
+    names = ("seed", "steps", "overlap", "level", "guidance_scale")
     made = rolled(model, train, arguments.n, **{name: getattr(arguments, name) for name in names})
     print(f"\nin brackets: real clips; N = {arguments.n}, {time.monotonic() - started:.0f} s")
     if arguments.out:
