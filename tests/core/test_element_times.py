@@ -77,6 +77,11 @@ def test_a_pair_has_the_later_time_and_is_known_by_both_ends():
     apart = counts.all((1, 2))
     np.testing.assert_array_equal(pairs[apart], np.maximum(own[:, :, None], own[:, None])[apart])
     assert np.ptp(own[apart], axis=1).max() > 0.5
+    noised = ElementTimes(known=1.0, known_level=0.3)(np.full(batch, 0.7), Uniform(), product, x0, Noise.of(0, batch))
+    given, t = ~noised[1]["pairs"].numpy(), noised[0]
+    of_nodes = np.broadcast_to(t["nodes"][:, :, None], given.shape)  # both ends are given, at one level
+    np.testing.assert_array_equal(t["pairs"][given], of_nodes[given])
+    assert t["pairs"][given].max() > 0.25
 
 
 def test_padding_changes_no_time():

@@ -229,9 +229,8 @@ def test_latents_train_their_codec_first_and_are_filled_and_rolled_too(folder, t
         return calls[-1][1]
 
     monkeypatch.setattr(model, "sample", watched)
-    (rolled,) = roll(
-        model, 12, overlap=2, progress=False
-    )  # windows take over latents, which are not decoded in between
+    # Windows take over latents, which are not decoded in between.
+    (rolled,) = roll(model, 12, overlap=2, progress=False)
     assert len(rolled.frames) == 12 and len(calls) == 3
     for (_, last), (known, _) in pairwise(calls):
         (name,) = known.masks

@@ -40,8 +40,8 @@ def keep_memory() -> None:
 
     It takes a tensor of more than 32 MB from the system and gives it back when it is freed, so that large activations
     are pages that the system clears and maps anew at every step, which can take half of the time. The process stays as
-    large as it once was. Nothing happens where another allocator is used or the environment sets
-    glibc's own (``MALLOC_MMAP_THRESHOLD_``, ``MALLOC_TRIM_THRESHOLD_``, ``GLIBC_TUNABLES``): mallopt(3).
+    large as it once was. Nothing happens where another allocator is used or the environment sets glibc's own
+    (``MALLOC_MMAP_THRESHOLD_``, ``MALLOC_TRIM_THRESHOLD_``, ``GLIBC_TUNABLES``): mallopt(3).
     """
     own = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
     if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in own):

@@ -39,9 +39,9 @@ class ElementTimes:
         known: share of items of which one stretch of elements is noised, all to the same time; those before and after
             are at the schedule's ``t_min`` and do not count in the loss. Half of these stretches reach the item's end.
         known_level: of half of the items with known elements, these are noised a little too, to one time per item,
-            drawn evenly up to this one; never more than the rest. So a sampler can show what was made before at such a
-            time (:attr:`unnoise.sampling.Known.level`), in whose noise small errors drown ("Cascaded diffusion models",
-            Ho et al. 2022, section 4.2, of what an upsampler is given).
+            drawn evenly up to this one; never more than the rest. This trains for a sampler that shows them at such a
+            time (:attr:`unnoise.sampling.Known.level`), meant to hide small errors of what was made before ("Cascaded
+            diffusion models", Ho et al. 2022, section 4.2, of what an upsampler is given).
 
     Raises:
         UserError: if these are no shares, or the level is no time.
@@ -135,7 +135,7 @@ def split(config: Mapping[str, Any]) -> tuple[ElementTimes, dict[str, Any]]:
     """What ``train.time_sampling`` says of elements, and the rest of it.
 
     Raises:
-        UserError: if a value is no number, or the numbers are not what they are of.
+        UserError: if a value is no number, or one is out of its range.
     """
     own = {name: config[name] for name in _OWN if name in config}
     try:

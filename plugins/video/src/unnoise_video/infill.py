@@ -151,8 +151,9 @@ def roll(
         start: clips of at least ``overlap`` frames to go on from; made anew if empty.
         condition: what holds throughout, as for :meth:`unnoise.runs.Model.sample`: a class, a speed.
         first: what holds for the first window alone, such as the direction of its first frame.
-        level: time at which a window is shown the frames that it takes over, see :func:`fill`. A little above 0, small
-            errors in them drown in noise, if the model was trained for it (``train.time_sampling.known_level``).
+        level: time at which a window is shown the frames that it takes over, see :func:`fill`. A little above 0 is
+            meant to hide small errors in them from a model that was trained for it
+            (``train.time_sampling.known_level``); bouncing digits do not gain by it.
         options: of :meth:`unnoise.runs.Model.sample`.
 
     Raises:
